@@ -1,0 +1,148 @@
+"""One repository at one moment: its tags, its manifests, and the graph they form."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from reaper.core.manifest import Descriptor, Manifest
+from reaper.core.reference import subject_of_tag
+
+
+@dataclass(frozen=True, slots=True)
+class TagEntry:
+    """A tag and what is known of its times, each in UTC.
+
+    ``first_seen`` is when reaper first saw this tag on this digest; a tag that moves starts anew.
+    ``pushed_event`` comes from a push notification, ``product_pushed`` from a registry product's own API.
+    """
+
+    name: str
+    digest: str
+    first_seen: datetime | None = None
+    pushed_event: datetime | None = None
+    product_pushed: datetime | None = None
+    pulled: datetime | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """The digest that this tag's name refers to, where it is a referrer's tag."""
+        return subject_of_tag(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """A manifest in this repository and what is known of its times, each in UTC.
+
+    ``untagged_since`` is when reaper first saw the manifest without a tag, and None while it has one.
+    ``config_created`` is the config's ``created`` as it stands there; whether it is believable is for
+    `reaper.core.times` to say.
+    """
+
+    manifest: Manifest
+    config_created: datetime | None = None
+    first_seen: datetime | None = None
+    untagged_since: datetime | None = None
+    pushed_event: datetime | None = None
+    product_pushed: datetime | None = None
+    pulled: datetime | None = None
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest."""
+        return self.manifest.digest
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is known of one repository, completely read.
+
+    A repository that could not be read completely never becomes a snapshot. ``manifests`` holds every
+    manifest reachable from a tag, and every untagged one that reaper knows of and that still exists.
+    ``missing`` are children and subjects that the registry says it does not have.
+    ``inventoried_since`` is when the repository was first read completely, None before the second time.
+    ``pulls_tracked_since`` is when pull notifications of this registry began, None without them.
+    """
+
+    repository: str
+    taken_at: datetime
+    tags: Mapping[str, TagEntry] = field(default_factory=dict)
+    manifests: Mapping[str, ManifestEntry] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
+    inventoried_since: datetime | None = None
+    pulls_tracked_since: datetime | None = None
+
+    @cached_property
+    def tags_of(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags on each digest, in the order of their names."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self.tags):
+            found[self.tags[name].digest].append(name)
+        return {digest: tuple(names) for digest, names in found.items()}
+
+    @cached_property
+    def parents(self) -> Mapping[str, tuple[str, ...]]:
+        """The manifests that need each digest as a child (or mention it, where their type is unknown)."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for digest in sorted(self.manifests):
+            for child in dict.fromkeys(self.children(digest)):
+                found[child].append(digest)
+        return {digest: tuple(parents) for digest, parents in found.items()}
+
+    @cached_property
+    def referrers(self) -> Mapping[str, tuple[str, ...]]:
+        """The manifests that refer to each digest: by ``subject``, or by the name of a tag of theirs."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for digest, entry in self.manifests.items():
+            if entry.manifest.subject is not None:
+                found[entry.manifest.subject].add(digest)
+        for tag in self.tags.values():
+            if tag.subject is not None:
+                found[tag.subject].add(tag.digest)
+        return {digest: tuple(sorted(those)) for digest, those in found.items()}
+
+    def children(self, digest: str) -> Iterator[str]:
+        """Yield the manifests that ``digest`` needs, present or missing."""
+        entry = self.manifests.get(digest)
+        if entry is not None:
+            yield from (child.digest for child in entry.manifest.children)
+            yield from sorted(entry.manifest.mentions)
+
+    def closure(self, roots: Iterable[str]) -> set[str]:
+        """Return every present manifest that must stay when ``roots`` stay.
+
+        That is the roots, their children all the way down, and the referrers of any of these.
+        """
+        reached: set[str] = set()
+        pending = [root for root in roots if root in self.manifests]
+        while pending:
+            digest = pending.pop()
+            if digest in reached:
+                continue
+            reached.add(digest)
+            pending.extend(child for child in self.children(digest) if child in self.manifests)
+            pending.extend(those for those in self.referrers.get(digest, ()) if those in self.manifests)
+        return reached
+
+    def contents(self, digest: str) -> Mapping[str, Descriptor]:
+        """Return all blobs and manifests that a pull of ``digest`` transfers, by digest, itself included."""
+        found: dict[str, Descriptor] = {}
+        pending = [digest]
+        while pending:
+            current = pending.pop()
+            entry = self.manifests.get(current)
+            if entry is None or current in found:
+                continue
+            manifest = entry.manifest
+            found[current] = Descriptor(current, manifest.size, manifest.media_type)
+            for blob in manifest.blobs:
+                found.setdefault(blob.digest, blob)
+            pending.extend(self.children(current))
+        return found
+
+    def size(self, digest: str) -> int:
+        """Return the bytes that a full pull of ``digest`` transfers, each blob once."""
+        return sum(descriptor.size for descriptor in self.contents(digest).values())
