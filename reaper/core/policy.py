@@ -128,13 +128,15 @@ class Guard:
     """The limits beyond which a plan is surprising. None: not limited.
 
     A share counts only from ``share_from`` deletions on: half of four tags surprises nobody.
-    ``min_tags`` is the least number of tags a repository may be left with.
+    ``min_tags`` is the least number of tags a repository may be left with, ``min_repositories`` the least
+    number of repositories a policy has to match.
     """
 
     max_deletions: int | None = 1000
     max_share: float | None = 0.5
     share_from: int = 50
     min_tags: int = 1
+    min_repositories: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Snapshot:
 
     @cached_property
     def parents(self) -> Mapping[str, tuple[str, ...]]:
-        """The manifests that need each digest as a child (or mention it, where their type is unknown)."""
+        """The manifests that have each digest as a child."""
         found: dict[str, list[str]] = defaultdict(list)
         for digest in sorted(self.manifests):
             for child in dict.fromkeys(self.children(digest)):
@@ -105,10 +105,16 @@ class Snapshot:
         return {digest: tuple(sorted(those)) for digest, those in found.items()}
 
     def children(self, digest: str) -> Iterator[str]:
-        """Yield the manifests that ``digest`` needs, present or missing."""
+        """Yield the children of ``digest``, present or missing."""
         entry = self.manifests.get(digest)
         if entry is not None:
             yield from (child.digest for child in entry.manifest.children)
+
+    def needs(self, digest: str) -> Iterator[str]:
+        """Yield what a pull of ``digest`` may need: its children, and all that an unknown type mentions."""
+        yield from self.children(digest)
+        entry = self.manifests.get(digest)
+        if entry is not None:
             yield from sorted(entry.manifest.mentions)
 
     def closure(self, roots: Iterable[str]) -> set[str]:
@@ -123,7 +129,7 @@ class Snapshot:
             if digest in reached:
                 continue
             reached.add(digest)
-            pending.extend(child for child in self.children(digest) if child in self.manifests)
+            pending.extend(needed for needed in self.needs(digest) if needed in self.manifests)
             pending.extend(those for those in self.referrers.get(digest, ()) if those in self.manifests)
         return reached
 
@@ -140,7 +146,7 @@ class Snapshot:
             found[current] = Descriptor(current, manifest.size, manifest.media_type)
             for blob in manifest.blobs:
                 found.setdefault(blob.digest, blob)
-            pending.extend(self.children(current))
+            pending.extend(self.needs(current))
         return found
 
     def size(self, digest: str) -> int:

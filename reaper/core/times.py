@@ -23,6 +23,7 @@ class Source(StrEnum):
     ANNOTATION = "created annotation"
     CHILD = "created of newest child"
     FIRST_INVENTORY = "first inventory"
+    PULL_EVENT = "pull event"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,99 @@
+"""``reaper run`` and ``reaper --dry-run``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from reaper.cli.options import Common, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+
+    @command(app, "run")
+    def run_command(
+        common: Common,
+        *,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Change nothing; show what would be done.")
+        ] = False,
+        policy: Annotated[
+            str | None, typer.Option("--policy", metavar="NAME", help="Only the repositories of this policy.")
+        ] = None,
+        repository: Annotated[
+            str | None, typer.Option("--repository", metavar="GLOB", help="Only these repositories.")
+        ] = None,
+        exit_code: Annotated[
+            bool, typer.Option("--exit-code", help="With --dry-run: exit 10 when something would be deleted.")
+        ] = False,
+    ) -> None:
+        """Apply the policies to a registry, once, now."""
+        run(common, dry_run=dry_run, policy=policy, repository=repository, exit_code=exit_code)
+
+
+def run(
+    common: Common,
+    *,
+    dry_run: bool,
+    policy: str | None = None,
+    repository: str | None = None,
+    exit_code: bool = False,
+) -> None:
+    """Run once, write the report, and exit with the outcome's code."""
+    from reaper.cli.exits import Exit, UsageError, exit_for_outcome
+    from reaper.cli.session import format_of, policies_of, report_output, run_async, session, settings_of
+    from reaper.collection import when_due
+    from reaper.core.selectors import EVERYTHING, Glob, Selector
+    from reaper.observe.progress import progress_bars
+    from reaper.report.render import Format, render
+    from reaper.run import Run, RunOptions
+
+    settings = settings_of(common)
+    policies = policies_of(settings)
+    if policy is not None and policy not in {known.name for known in policies}:
+        names = ", ".join(sorted(known.name for known in policies))
+        raise UsageError(f"there is no policy {policy!r}", hint=f"the policies are: {names}")
+    repositories = EVERYTHING if repository is None else Selector((Glob(repository),))
+
+    async def work() -> Exit:
+        async with session(common, settings, read_only=dry_run) as opened:
+            with progress_bars() as progress:
+                run = Run(
+                    opened.client,
+                    opened.store,
+                    RunOptions(
+                        registry=opened.key,
+                        policies=policies,
+                        dry_run=dry_run,
+                        guard=settings.guard.to_guard(),
+                        repositories=repositories,
+                        policy=policy,
+                        concurrency=opened.registry.concurrency,
+                    ),
+                    collect=when_due(
+                        opened.client, opened.store, opened.registry.collect, registry=opened.key
+                    ),
+                    progress=progress,
+                )
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, run.stop)
+                report = await run.execute()
+            try:
+                with report_output(common) as out:
+                    render(report, Format(format_of(common).value), out, verbose=bool(common.verbose))
+                    out.flush()
+            finally:
+                run.close()
+            if report.error is not None:
+                typer.echo(f"reaper: {report.error}", err=True)
+            ended = exit_for_outcome(report.outcome.value)
+            if ended is Exit.DONE and dry_run and exit_code and report.summary.manifests_to_delete:
+                return Exit.WOULD_DELETE
+            return ended
+
+    raise typer.Exit(int(run_async(work())))

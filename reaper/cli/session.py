@@ -1,0 +1,130 @@
+"""From options and settings to the objects that a command works with."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from reaper.cli.exits import UsageError
+from reaper.cli.options import Common, Format
+from reaper.config.policies import load_policies
+from reaper.config.settings import RegistrySettings, Settings, load_settings
+from reaper.core.errors import ReaperError
+from reaper.core.policy import Policy
+from reaper.observe.logging import configure_logging
+from reaper.registry import RegistryClient, RegistryOptions
+from reaper.store import Store, open_store
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One registry, ready to be talked to, and the store behind it."""
+
+    settings: Settings
+    registry: RegistrySettings
+    client: RegistryClient
+    store: Store
+
+    @property
+    def key(self) -> str:
+        """The registry's name in the store and in reports: its URL."""
+        return self.client.url
+
+
+def settings_of(common: Common) -> Settings:
+    """Return the settings that the options lead to, and set logging up as they say.
+
+    Raises:
+        ConfigurationError: the settings are not valid.
+    """
+    overrides: dict[str, Any] = {}
+    if common.policies:
+        overrides["policies"] = [path.absolute() for path in common.policies]
+    log: dict[str, str] = {}
+    if common.log_format:
+        log["format"] = common.log_format.value
+    if common.verbose:
+        log["level"] = "info" if common.verbose == 1 else "debug"
+    if log:
+        overrides["log"] = log
+    settings = load_settings(common.config, overrides)
+    configure_logging(settings.log.format, settings.log.level)
+    return settings
+
+
+def policies_of(settings: Settings) -> tuple[Policy, ...]:
+    """Return the policies of the settings.
+
+    Raises:
+        UsageError: none are named.
+        ConfigurationError: one is not valid.
+    """
+    if not settings.policies:
+        raise UsageError("no policies", hint="name a policy file or a folder of them with --policies PATH")
+    return load_policies(settings.policies)
+
+
+@asynccontextmanager
+async def session(common: Common, settings: Settings, *, read_only: bool) -> AsyncIterator[Session]:
+    """Open the registry and the store; with ``read_only`` the transport refuses all but GET and HEAD.
+
+    Raises:
+        ConfigurationError, InvalidInputError: the registry's address or its settings are not valid.
+        StoreError: the store cannot be opened.
+    """
+    registry = settings.registry(common.registry)
+    options = registry_options(common, registry, read_only=read_only)
+    with open_store(settings.store.url) as store:
+        async with RegistryClient(options) as client:
+            yield Session(settings, registry, client, store)
+
+
+def registry_options(common: Common, registry: RegistrySettings, *, read_only: bool) -> RegistryOptions:
+    """Return what the client needs to know of ``registry``."""
+    from reaper.registry import find_credentials, parse_address
+
+    address = parse_address(registry.url)
+    explicit = registry.credentials()
+    folder = common.docker_config or registry.docker_config
+    return RegistryOptions(
+        address=address,
+        credentials=explicit or find_credentials(address, docker_config=folder),
+        ca_file=registry.ca_file,
+        insecure=registry.insecure,
+        read_only=read_only,
+        concurrency=registry.concurrency,
+    )
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run ``work`` to its end."""
+    return asyncio.run(work)
+
+
+@contextmanager
+def report_output(common: Common) -> Iterator[TextIO]:
+    """Open where the report goes: ``--output``, or standard output.
+
+    Raises:
+        ReaperError: the file cannot be written.
+    """
+    if common.output is None:
+        yield sys.stdout
+        return
+    try:
+        with Path(common.output).open("w", encoding="utf-8", newline="") as out:
+            yield out
+    except OSError as error:
+        raise ReaperError(f"cannot write {common.output}: {error.strerror}") from error
+
+
+def format_of(common: Common) -> Format:
+    """Return the chosen format; a table by default."""
+    return common.format or Format.TABLE

@@ -1,0 +1,172 @@
+"""``reaper restore`` and ``reaper runs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reaper.cli.options import Common, command
+
+if TYPE_CHECKING:
+    from reaper.store import JournalEntry, Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+
+    @command(app, "restore")
+    def restore_command(
+        common: Common,
+        reference: Annotated[
+            str | None, typer.Argument(metavar="[REPOSITORY[:TAG|@DIGEST]]", help="What to put back.")
+        ] = None,
+        *,
+        run: Annotated[
+            str | None, typer.Option("--run", metavar="ID", help="Everything that this run deleted.")
+        ] = None,
+        force: Annotated[
+            bool, typer.Option("--force", help="Move tags back even where they point elsewhere by now.")
+        ] = False,
+    ) -> None:
+        """Put deleted manifests and tags back; possible until the next collection."""
+        from reaper.cli.exits import Exit, UsageError
+        from reaper.cli.session import run_async, session, settings_of
+
+        if (reference is None) == (run is None):
+            raise UsageError("say what to restore: --run ID, or REPOSITORY[:TAG|@DIGEST]")
+        settings = settings_of(common)
+
+        async def work() -> Exit:
+            from reaper.core.errors import ReaperError
+            from reaper.run import utc_now
+            from reaper.sweep import restore, settle, with_parts
+
+            async with session(common, settings, read_only=False) as opened:
+                store, key = opened.store, opened.key
+                with store.locks.acquire(f"write {key}", "restore", utc_now()):
+                    await opened.client.ping()
+                    await settle(opened.client, store, registry=key, clock=utc_now)
+                    wanted = _wanted(store, key, reference, run)
+                    if not wanted:
+                        raise ReaperError(
+                            f"nothing to restore for {reference or run}",
+                            hint="`reaper runs` lists what was deleted; a collection ends the time to undo",
+                        )
+                    entries = with_parts(wanted, store.journal.undoable(key))
+                    results = await restore(opened.client, store, entries, clock=utc_now, force=force)
+            _show(common, results)
+            return Exit.DONE if all(result.restored for result in results) else Exit.PARTIAL
+
+        raise typer.Exit(int(run_async(work())))
+
+    @command(app, "runs")
+    def runs_command(
+        common: Common,
+        action: Annotated[str | None, typer.Argument(metavar="[show]")] = None,
+        run: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+        *,
+        limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    ) -> None:
+        """List past runs, or show one: runs show ID."""
+        from reaper.cli.exits import UsageError
+
+        if action is None:
+            _list_runs(common, limit)
+        elif action == "show" and run is not None:
+            _show_run(common, run)
+        else:
+            raise UsageError("write: reaper runs, or: reaper runs show ID")
+
+
+def _wanted(store: Store, key: str, reference: str | None, run: str | None) -> list[JournalEntry]:
+    from reaper.core.reference import parse_reference
+
+    if reference is None:
+        return store.journal.undoable(key, run_id=store.runs.get(run or "").id)
+    named = parse_reference(reference)
+    found = store.journal.undoable(key, repository=named.repository, tag=named.tag, digest=named.digest)
+    # A tag may have been deleted more than once; its name stands for the latest.
+    return found[:1] if named.tag else found
+
+
+def _show(common: Common, results: list[Any]) -> None:
+    from reaper.cli.session import format_of, report_output
+    from reaper.report.listing import Column, render_rows
+    from reaper.report.render import Format
+
+    columns = [
+        Column("repository", "repository"),
+        Column("digest", "digest"),
+        Column("tags", "tags"),
+        Column("restored", "restored"),
+        Column("detail", "detail"),
+    ]
+    rows = [
+        {
+            "repository": result.entry.repository,
+            "digest": result.entry.digest,
+            "tags": list(result.tags),
+            "restored": result.restored,
+            "detail": result.detail,
+        }
+        for result in results
+    ]
+    with report_output(common) as out:
+        render_rows("restored", columns, rows, Format(format_of(common).value), out)
+
+
+def _list_runs(common: Common, limit: int) -> None:
+    from reaper.cli.session import format_of, report_output, settings_of
+    from reaper.report.listing import Column, render_rows
+    from reaper.report.render import Format
+    from reaper.store import open_store
+
+    settings = settings_of(common)
+    with open_store(settings.store.url) as store:
+        registry = settings.registry(common.registry).url if common.registry else None
+        rows = [
+            {
+                "run": run.id,
+                "registry": run.registry,
+                "command": f"{run.command} --dry-run" if run.dry_run else run.command,
+                "started_at": run.started_at,
+                "outcome": run.outcome or "running",
+                "deleted": run.summary.get("deleted_manifests", 0),
+                "undoable": len(store.journal.undoable(run.registry, run_id=run.id)),
+            }
+            for run in store.runs.list(limit, registry=registry)
+        ]
+    columns = [
+        Column(key, key.removesuffix("_at"))
+        for key in ("run", "registry", "command", "started_at", "outcome", "deleted", "undoable")
+    ]
+    with report_output(common) as out:
+        render_rows("runs", columns, rows, Format(format_of(common).value), out)
+
+
+def _show_run(common: Common, run: str) -> None:
+    from reaper.cli.session import format_of, report_output, settings_of
+    from reaper.report.listing import Column, render_rows
+    from reaper.report.render import Format
+    from reaper.store import open_store
+
+    settings = settings_of(common)
+    with open_store(settings.store.url) as store:
+        found = store.runs.get(run)
+        entries = store.journal.of_run(found.registry, found.id)
+    rows = [
+        {
+            "repository": entry.repository,
+            "digest": entry.digest,
+            "tags": list(entry.tags),
+            "state": entry.state,
+            "rule": entry.rule or "",
+            "reason": entry.reason,
+        }
+        for entry in entries
+    ]
+    columns = [Column(key, key) for key in ("repository", "digest", "tags", "state", "rule", "reason")]
+    title = f"run {found.id}: {found.outcome or 'running'}"
+    with report_output(common) as out:
+        render_rows(title, columns, rows, Format(format_of(common).value), out)

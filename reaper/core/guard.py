@@ -1,0 +1,121 @@
+"""Guard rails: when a plan is so surprising that a person should look at it first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reaper.core.plan import RepositoryPlan
+from reaper.core.policy import Guard, Policy
+from reaper.core.reference import subject_of_tag
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A guard rail that a plan ran into. ``repository`` is None where it concerns the whole run."""
+
+    guard: str
+    message: str
+    repository: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.repository}: {self.message}" if self.repository else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a plan does, in numbers. Referrers' tags are not counted: they follow their subjects."""
+
+    manifests: int = 0
+    deletions: int = 0
+    tags: int = 0
+    removed_tags: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.manifests + other.manifests,
+            self.deletions + other.deletions,
+            self.tags + other.tags,
+            self.removed_tags + other.removed_tags,
+        )
+
+
+def tally(plan: RepositoryPlan) -> Tally:
+    """Count what ``plan`` does to its repository."""
+    tags = {tag for manifest in plan.manifests for tag in manifest.tags if subject_of_tag(tag) is None}
+    removed = {tag for step in plan.steps for tag in step.tags if tag in tags}
+    return Tally(len(plan.manifests), plan.deletions, len(tags), len(removed))
+
+
+def check_repository(plan: RepositoryPlan, policies: Sequence[Policy]) -> Iterator[Trip]:
+    """Yield the guard rails of the policies on this repository that ``plan`` runs into."""
+    if not plan.steps:
+        return
+    counted = tally(plan)
+    seen: set[str] = set()
+    for policy in sorted(policies, key=lambda policy: policy.name):
+        if not policy.matches(plan.repository):
+            continue
+        guard = policy.guard
+        left = counted.tags - counted.removed_tags
+        found = list(_limits(counted, guard, f"policy {policy.name}", plan.repository))
+        if left < guard.min_tags and counted.removed_tags:
+            demand = f"policy {policy.name} demands {guard.min_tags}"
+            message = f"{left} of {counted.tags} tags would be left; {demand}"
+            found.append(Trip("min_tags", message, plan.repository))
+        for trip in found:
+            if trip.guard not in seen:
+                seen.add(trip.guard)
+                yield trip
+
+
+def check_run(total: Tally, guard: Guard) -> Iterator[Trip]:
+    """Yield the guard rails on the whole run that the sum of its plans runs into."""
+    yield from _limits(total, guard, "the run's guard", None)
+
+
+def check_matches(
+    policies: Iterable[Policy], matched: Mapping[str, int], repositories: int
+) -> Iterator[Trip]:
+    """Yield a trip for each policy that matches fewer repositories than its guard demands.
+
+    A mistyped pattern may switch off the very policy that keeps production's images. An empty registry
+    is no surprise. ``matched`` counts the repositories each policy matches.
+    """
+    if repositories == 0:
+        return
+    for policy in policies:
+        count = matched.get(policy.name, 0)
+        if count < policy.guard.min_repositories:
+            message = (
+                f"policy {policy.name} matches {count} of {repositories} repositories, "
+                f"and its guard demands {policy.guard.min_repositories}"
+            )
+            yield Trip("empty_match", message)
+
+
+def check_clock(now: datetime, last_run: datetime | None) -> Iterator[Trip]:
+    """Yield a trip when the clock is behind the end of the last run."""
+    if last_run is not None and now < last_run:
+        message = f"the clock says {now:%Y-%m-%d %H:%M:%SZ}; the last run ended {last_run:%Y-%m-%d %H:%M:%SZ}"
+        yield Trip("clock", message)
+
+
+def _limits(counted: Tally, guard: Guard, whose: str, repository: str | None) -> Iterator[Trip]:
+    deletions = counted.deletions
+    if guard.max_deletions is not None and deletions > guard.max_deletions:
+        message = f"{deletions} manifests would be deleted; {whose} allows {guard.max_deletions}"
+        yield Trip("max_deletions", message, repository)
+    if guard.max_share is None:
+        return
+    for removed, all_of_them, what in (
+        (deletions, counted.manifests, "manifests"),
+        (counted.removed_tags, counted.tags, "tags"),
+    ):
+        if removed >= max(1, guard.share_from) and removed > guard.max_share * all_of_them:
+            share = removed / all_of_them
+            limit = f"{whose} allows {guard.max_share:.0%}"
+            message = f"{removed} of {all_of_them} {what} ({share:.0%}) would go; {limit}"
+            yield Trip("max_share", message, repository)
+            return

@@ -1,0 +1,252 @@
+"""Plans: which manifests a repository's decisions delete, in which order, on which preconditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from reaper.core.errors import ReaperError
+from reaper.core.retention import Decision, Decisions, TagDecision
+from reaper.core.snapshot import Snapshot
+
+#: The reason for leaving an expired tag whose digest another tag keeps, on a registry that cannot untag.
+SHARED_DIGEST = "shared-digest"
+
+
+class Action(StrEnum):
+    """What becomes of a manifest."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+    UNTAG = "untag"
+    SKIP = "skip"
+
+
+class PlanError(ReaperError):
+    """The decisions and the graph contradict each other: a fault in reaper, caught before any delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDecision:
+    """What becomes of one manifest, and why. ``tags`` are all tags on it; ``size`` is in bytes."""
+
+    digest: str
+    kind: str
+    action: Action
+    reason: str
+    tags: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change to the registry, and what must still be true directly before it.
+
+    ``action`` is DELETE (the manifest, with all of ``tags``) or UNTAG (one tag of a manifest that stays).
+    ``tags``: for DELETE, exactly the tags that the digest may have; for UNTAG, the one tag to remove.
+    ``after``: the parents and subjects in this plan that must be gone first; when one of them stays,
+    this step is cancelled.
+    """
+
+    action: Action
+    digest: str
+    media_type: str
+    tags: tuple[str, ...]
+    reason: str
+    policy: str
+    rule: str | None = None
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPlan:
+    """One repository's decisions on manifests, and the steps that carry them out, in order."""
+
+    repository: str
+    manifests: tuple[ManifestDecision, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def deletions(self) -> int:
+        """The number of manifests that the plan deletes."""
+        return sum(step.action is Action.DELETE for step in self.steps)
+
+
+def build_plan(snapshot: Snapshot, decisions: Decisions, *, can_untag: bool) -> RepositoryPlan:
+    """Return the plan that follows from ``decisions``.
+
+    ``can_untag`` tells whether the registry can delete a tag and leave its manifest.
+
+    Raises:
+        PlanError: a manifest would be deleted without a decision that says so.
+    """
+    return _Planner(snapshot, decisions, can_untag=can_untag).build()
+
+
+class _Planner:
+    def __init__(self, snapshot: Snapshot, decisions: Decisions, *, can_untag: bool) -> None:
+        self._snapshot = snapshot
+        self._decisions = decisions
+        self._can_untag = can_untag
+        self._doomed = frozenset(snapshot.manifests) - decisions.kept
+
+    def build(self) -> RepositoryPlan:
+        steps = [self._deletion(digest) for digest in self._in_order()]
+        reasons = {step.digest: step.reason for step in steps}
+        manifests = []
+        for digest in sorted(self._snapshot.manifests):
+            if digest in self._doomed:
+                action, reason = Action.DELETE, reasons[digest]
+            else:
+                action, reason = self._kept(digest)
+                if action is Action.UNTAG:
+                    steps.extend(self._untags(digest))
+            entry = self._snapshot.manifests[digest]
+            tags = self._snapshot.tags_of.get(digest, ())
+            manifests.append(
+                ManifestDecision(
+                    digest, entry.manifest.kind, action, reason, tags, self._snapshot.size(digest)
+                )
+            )
+        return RepositoryPlan(self._snapshot.repository, tuple(manifests), tuple(steps))
+
+    def _owners(self, digest: str) -> tuple[str, ...]:
+        """Return what a manifest is part of: its parents, and the subjects it refers to."""
+        snapshot = self._snapshot
+        subjects = [snapshot.manifests[digest].manifest.subject]
+        subjects += [snapshot.tags[tag].subject for tag in snapshot.tags_of.get(digest, ())]
+        found = (*snapshot.parents.get(digest, ()), *(s for s in subjects if s in snapshot.manifests))
+        return tuple(dict.fromkeys(owner for owner in found if owner is not None))
+
+    def _in_order(self) -> Iterator[str]:
+        """Yield the doomed manifests, each after its parents and its subject.
+
+        Should the sweep stop half-way, a child is never missing from an index that is still there, and
+        no image is left without its signatures.
+        """
+        waiting = {
+            digest: {owner for owner in self._owners(digest) if owner in self._doomed}
+            for digest in self._doomed
+        }
+        followers: dict[str, list[str]] = {digest: [] for digest in waiting}
+        for digest, owners in waiting.items():
+            for owner in owners:
+                followers[owner].append(digest)
+        ready = sorted((digest for digest, owners in waiting.items() if not owners), reverse=True)
+        done = 0
+        while ready:
+            digest = ready.pop()
+            done += 1
+            yield digest
+            for follower in sorted(followers[digest], reverse=True):
+                waiting[follower].discard(digest)
+                if not waiting[follower]:
+                    ready.append(follower)
+        if done != len(waiting):
+            raise PlanError(f"{self._snapshot.repository}: manifests that refer to each other in a circle")
+
+    def _deletion(self, digest: str) -> Step:
+        tags = self._snapshot.tags_of.get(digest, ())
+        owners = tuple(owner for owner in self._owners(digest) if owner in self._doomed)
+        judged = [self._decisions.tags[tag] for tag in tags]
+        kept = [decision.tag for decision in judged if decision.decision is not Decision.EXPIRE]
+        if kept:
+            raise PlanError(
+                f"{self._snapshot.repository}@{digest} would be deleted with its kept tag {kept[0]}"
+            )
+        media_type = self._snapshot.manifests[digest].manifest.media_type
+        if judged:
+            first = judged[0]
+            reason = _reason(judged)
+            return Step(
+                Action.DELETE, digest, media_type, tags, reason, first.policy or "", first.rule, after=owners
+            )
+        untagged = self._decisions.untagged.get(digest)
+        if untagged is not None and untagged.decision is Decision.EXPIRE:
+            return Step(
+                Action.DELETE,
+                digest,
+                media_type,
+                (),
+                untagged.reason,
+                untagged.policy or "",
+                "untagged",
+                owners,
+            )
+        if not owners:
+            raise PlanError(f"{self._snapshot.repository}@{digest} would be deleted without a reason")
+        relation = (
+            "a referrer of" if owners[0] == self._snapshot.manifests[digest].manifest.subject else "part of"
+        )
+        reason = f"{relation} {owners[0]}, which is deleted"
+        policy = self._decisions.policies[0] if self._decisions.policies else ""
+        return Step(Action.DELETE, digest, media_type, (), reason, policy, after=owners)
+
+    def _kept(self, digest: str) -> tuple[Action, str]:
+        """Return the action on a manifest that stays, and why it stays."""
+        judged = [self._decisions.tags[tag] for tag in self._snapshot.tags_of.get(digest, ())]
+        expired = [decision.tag for decision in judged if decision.decision is Decision.EXPIRE]
+        why = self._why_kept(digest, judged)
+        if not expired:
+            return Action.KEEP, why
+        names = ", ".join(expired)
+        if self._can_untag:
+            return Action.UNTAG, f"{why}; untagged: {names}"
+        return Action.KEEP, f"{SHARED_DIGEST}: {why}; this registry cannot delete the tag alone: {names}"
+
+    def _why_kept(self, digest: str, judged: list[TagDecision]) -> str:
+        for decision in judged:
+            if decision.decision is Decision.KEEP:
+                return f"tag {decision.tag} is kept by {decision.reason}"
+        if judged and all(decision.decision is Decision.IGNORE for decision in judged):
+            return judged[0].reason
+        if digest in self._decisions.held:
+            return self._decisions.held[digest]
+        untagged = self._decisions.untagged.get(digest)
+        if untagged is not None:
+            return untagged.reason
+        parents = [owner for owner in self._snapshot.parents.get(digest, ()) if owner in self._decisions.kept]
+        if parents:
+            return f"part of {parents[0]}, which is kept"
+        owners = [owner for owner in self._owners(digest) if owner in self._decisions.kept]
+        return f"refers to {owners[0]}, which is kept" if owners else "no policy matches this repository"
+
+    def _untags(self, digest: str) -> Iterator[Step]:
+        media_type = self._snapshot.manifests[digest].manifest.media_type
+        for tag in self._snapshot.tags_of[digest]:
+            decision = self._decisions.tags[tag]
+            if decision.decision is Decision.EXPIRE:
+                yield Step(
+                    Action.UNTAG,
+                    digest,
+                    media_type,
+                    (tag,),
+                    decision.reason,
+                    decision.policy or "",
+                    decision.rule,
+                )
+
+
+def _reason(judged: list[TagDecision]) -> str:
+    reasons = dict.fromkeys(decision.reason for decision in judged)
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return "; ".join(f"{decision.tag}: {decision.reason}" for decision in judged)
+
+
+def explain_shared(
+    decisions: Mapping[str, TagDecision], plan: RepositoryPlan, *, can_untag: bool
+) -> Mapping[str, TagDecision]:
+    """Return the decisions with `SHARED_DIGEST` in the reason of each expired tag that has to stay."""
+    if can_untag:
+        return decisions
+    changed = dict(decisions)
+    for manifest in plan.manifests:
+        if manifest.action is not Action.KEEP:
+            continue
+        for tag in manifest.tags:
+            if changed[tag].decision is Decision.EXPIRE:
+                reason = f"{changed[tag].reason}; {SHARED_DIGEST}: the tag stays, its digest is kept"
+                changed[tag] = replace(changed[tag], reason=reason)
+    return changed

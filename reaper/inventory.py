@@ -1,0 +1,342 @@
+"""Reads repositories into snapshots: completely, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from reaper.concurrency import collect
+from reaper.core.errors import ReaperError
+from reaper.core.manifest import (
+    IMAGE_CONFIGS,
+    Kind,
+    Manifest,
+    ManifestError,
+    kind_of,
+    parse_manifest,
+    parse_time,
+)
+from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
+from reaper.registry import NotFoundError, RegistryClient, RegistryError
+from reaper.store import CachedManifest, RepositoryRecord, Store
+
+_log = structlog.get_logger(__name__)
+
+#: Indexes of indexes are allowed, but nobody nests them deeper than this on purpose.
+MAX_DEPTH = 8
+
+
+class IncompleteError(ReaperError):
+    """A repository could not be read completely, so nothing may be decided about it.
+
+    ``tags`` are those that could be resolved, each with its digest.
+    """
+
+    def __init__(self, repository: str, problems: Sequence[str], tags: Mapping[str, str]) -> None:
+        super().__init__(f"{repository} could not be read completely: {problems[0]}")
+        self.repository = repository
+        self.problems = tuple(problems)
+        self.tags = tags
+
+
+@dataclass
+class _Reading:
+    """One repository while it is being read."""
+
+    repository: str
+    tags: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    created: dict[str, datetime | None] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+
+class Inventory:
+    """Reads one registry, remembers every manifest it has ever seen, and records when it saw what."""
+
+    def __init__(
+        self, client: RegistryClient, store: Store, *, registry: str, now: datetime, concurrency: int = 16
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._registry = registry
+        self._now = now
+        self._concurrency = concurrency
+
+    async def repositories(self) -> list[str]:
+        """Return all repositories of the registry, sorted.
+
+        Raises:
+            RegistryError: the catalog could not be read to its end.
+        """
+        return sorted([name async for name in self._client.repositories()])
+
+    async def read(self, repository: str, *, with_created: bool = True) -> Snapshot:
+        """Return the repository as it is now.
+
+        ``with_created`` False leaves out the configs, and with them the build times: enough to know what
+        the repository needs, not to judge it.
+
+        Raises:
+            IncompleteError: a listing, a tag, a manifest or a config could not be read.
+        """
+        record = await asyncio.to_thread(self._store.observations.load, self._registry, repository)
+        reading = _Reading(repository)
+        await self._read_tags(reading, record)
+        if not reading.problems:
+            known = {digest for digest in record.manifests if digest not in set(reading.tags.values())}
+            await self._read_manifests(reading, set(reading.tags.values()), record)
+            await self._read_untagged(reading, known - set(reading.manifests), record)
+        if with_created and not reading.problems:
+            await self._read_configs(reading)
+        record = await asyncio.to_thread(
+            self._store.observations.record,
+            self._registry,
+            repository,
+            self._now,
+            reading.tags,
+            reading.manifests.keys(),
+            complete=not reading.problems,
+        )
+        if reading.problems:
+            raise IncompleteError(repository, reading.problems, reading.tags)
+        return self._snapshot(reading, record)
+
+    async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
+        """Return the snapshot with the referrers that the registry's referrers API lists for ``digests``.
+
+        Raises:
+            IncompleteError: the API, or a referrer that it lists, could not be read.
+        """
+        reading = _Reading(
+            snapshot.repository,
+            {tag.name: tag.digest for tag in snapshot.tags.values()},
+            {digest: entry.manifest for digest, entry in snapshot.manifests.items()},
+            {digest: entry.config_created for digest, entry in snapshot.manifests.items()},
+            set(snapshot.missing),
+        )
+        record = await asyncio.to_thread(self._store.observations.load, self._registry, snapshot.repository)
+
+        async def ask(digest: str) -> set[str]:
+            try:
+                found = await self._client.referrers(snapshot.repository, digest)
+            except RegistryError as error:
+                reading.problems.append(f"the referrers of {digest}: {error}")
+                return set()
+            return {descriptor.digest for descriptor in found or ()}
+
+        listed = set[str]().union(*await collect(digests, ask, limit=self._concurrency))
+        new = listed - set(reading.manifests)
+        if new:
+            await self._read_manifests(reading, new, record)
+            await self._read_configs(reading)
+        if reading.problems:
+            raise IncompleteError(snapshot.repository, reading.problems, reading.tags)
+        if not new:
+            return snapshot
+        record = await asyncio.to_thread(
+            self._store.observations.record,
+            self._registry,
+            snapshot.repository,
+            self._now,
+            reading.tags,
+            reading.manifests.keys(),
+            complete=True,
+        )
+        return replace(self._snapshot(reading, record), inventoried_since=snapshot.inventoried_since)
+
+    async def _read_tags(self, reading: _Reading, record: RepositoryRecord) -> None:
+        try:
+            names = await self._client.tags(reading.repository)
+        except NotFoundError as error:
+            # A repository without tags may answer 404; one that had tags has lost its listing.
+            if record.tags:
+                reading.problems.append(f"tags: {error}, but it had {len(record.tags)} at the last inventory")
+            return
+        except RegistryError as error:
+            reading.problems.append(f"tags: {error}")
+            return
+
+        async def resolve(name: str) -> None:
+            try:
+                resolved = await self._client.head(reading.repository, name)
+            except RegistryError as error:
+                reading.problems.append(f"tag {name}: {error}")
+                return
+            if resolved is None:
+                reading.problems.append(f"tag {name} is listed, but its manifest is not found")
+            else:
+                reading.tags[name] = resolved.digest
+
+        await collect(names, resolve, limit=self._concurrency)
+
+    async def _read_manifests(self, reading: _Reading, roots: set[str], record: RepositoryRecord) -> None:
+        """Read ``roots``, which must be there, and everything below them."""
+        level = roots
+        for depth in range(MAX_DEPTH + 1):
+            level = {digest for digest in level if digest not in reading.manifests}
+            if not level or reading.problems:
+                return
+            if depth == MAX_DEPTH:
+                reading.problems.append(f"an index is nested more than {MAX_DEPTH} deep")
+                return
+            if depth:
+                level = await self._present(reading, level, record)
+            await self._fetch(reading, level)
+            found = [reading.manifests[digest] for digest in level if digest in reading.manifests]
+            level = {needed for manifest in found for needed in _below(manifest)} - reading.missing
+
+    async def _present(self, reading: _Reading, digests: set[str], record: RepositoryRecord) -> set[str]:
+        """Return those of ``digests`` that exist in this repository; the others are noted as missing.
+
+        What was there at the last inventory is not asked for again: a child is not a tag, and does not move.
+        """
+        asked = {digest for digest in digests if digest not in record.manifests}
+
+        async def ask(digest: str) -> str | None:
+            try:
+                resolved = await self._client.head(reading.repository, digest)
+            except RegistryError as error:
+                reading.problems.append(f"manifest {digest}: {error}")
+                return None
+            if resolved is None:
+                reading.missing.add(digest)
+                return None
+            return digest
+
+        there = await collect(sorted(asked), ask, limit=self._concurrency)
+        for manifest in reading.manifests.values():
+            for child in manifest.children:
+                if child.digest in reading.missing and kind_of(child.media_type) is not Kind.IMAGE:
+                    # What is below a missing index is unknown, and may be needed once it comes back.
+                    problem = (
+                        f"{manifest.digest} needs {child.digest} ({child.media_type}), which is not found"
+                    )
+                    reading.problems.append(problem)
+        return (digests - asked) | {digest for digest in there if digest is not None}
+
+    async def _read_untagged(self, reading: _Reading, known: set[str], record: RepositoryRecord) -> None:
+        """Read the manifests that were seen before, have no tag now, and still exist."""
+        if reading.problems or not known:
+            return
+
+        async def ask(digest: str) -> str | None:
+            try:
+                resolved = await self._client.head(reading.repository, digest)
+            except RegistryError as error:
+                reading.problems.append(f"untagged manifest {digest}: {error}")
+                return None
+            return None if resolved is None else digest
+
+        there = await collect(sorted(known), ask, limit=self._concurrency)
+        await self._read_manifests(reading, {digest for digest in there if digest is not None}, record)
+
+    async def _fetch(self, reading: _Reading, digests: set[str]) -> None:
+        """Read each manifest from the store or, once in its life, from the registry."""
+        cached = await asyncio.to_thread(self._store.manifests.load, digests)
+        for entry in cached.values():
+            try:
+                reading.manifests[entry.digest] = parse_manifest(
+                    entry.content, entry.media_type, entry.digest
+                )
+            except ManifestError as error:
+                reading.problems.append(f"manifest {entry.digest}: {error}")
+            if entry.config_read:
+                reading.created[entry.digest] = entry.config_created
+
+        async def fetch(digest: str) -> CachedManifest | None:
+            try:
+                raw = await self._client.manifest(reading.repository, digest)
+                if raw is None:
+                    reading.problems.append(f"manifest {digest} was there, and is not found")
+                    return None
+                reading.manifests[digest] = parse_manifest(raw.content, raw.media_type, digest)
+            except (RegistryError, ManifestError) as error:
+                reading.problems.append(f"manifest {digest}: {error}")
+                return None
+            return CachedManifest(digest, raw.media_type, raw.content)
+
+        fetched = await collect(sorted(digests - cached.keys()), fetch, limit=self._concurrency)
+        new = [entry for entry in fetched if entry is not None]
+        if new:
+            await asyncio.to_thread(self._store.manifests.save, new)
+
+    async def _read_configs(self, reading: _Reading) -> None:
+        """Read the build time from each image's config, once in its life."""
+
+        async def ask(manifest: Manifest) -> str | None:
+            config = manifest.config
+            if config is None:
+                return None
+            try:
+                content = await self._client.config(reading.repository, config.digest, config.size)
+            except RegistryError as error:
+                reading.problems.append(f"config {config.digest} of {manifest.digest}: {error}")
+                return None
+            if content is None:
+                # The image is broken already; it can be judged by its other times. `verify` reports it.
+                _log.warning("config_missing", repository=reading.repository, digest=manifest.digest)
+                return None
+            reading.created[manifest.digest] = _created_in(content)
+            return manifest.digest
+
+        wanted = [
+            manifest
+            for manifest in reading.manifests.values()
+            if manifest.digest not in reading.created
+            and manifest.config is not None
+            and manifest.config.media_type in IMAGE_CONFIGS
+        ]
+        read = [
+            digest for digest in await collect(wanted, ask, limit=self._concurrency) if digest is not None
+        ]
+        if read:
+            times = {digest: reading.created[digest] for digest in read}
+            await asyncio.to_thread(self._store.manifests.save_created, times)
+
+    def _snapshot(self, reading: _Reading, record: RepositoryRecord) -> Snapshot:
+        tags = {}
+        for name, digest in reading.tags.items():
+            seen = record.tags[name]
+            tags[name] = TagEntry(
+                name, digest, seen.first_seen, pushed_event=seen.pushed_event, pulled=seen.pulled
+            )
+        manifests = {}
+        for digest, manifest in reading.manifests.items():
+            known = record.manifests[digest]
+            manifests[digest] = ManifestEntry(
+                manifest,
+                config_created=reading.created.get(digest),
+                first_seen=known.first_seen,
+                untagged_since=known.untagged_since,
+                pushed_event=known.pushed_event,
+                pulled=known.pulled,
+            )
+        return Snapshot(
+            reading.repository,
+            self._now,
+            tags,
+            manifests,
+            frozenset(reading.missing),
+            inventoried_since=record.inventoried_since,
+            pulls_tracked_since=self._store.observations.pulls_tracked_since(self._registry),
+        )
+
+
+def _below(manifest: Manifest) -> Iterable[str]:
+    yield from (child.digest for child in manifest.children)
+    yield from manifest.mentions
+
+
+def _created_in(content: bytes) -> datetime | None:
+    """Return a config's ``created``; a config that is no JSON object has none."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return parse_time(document.get("created")) if isinstance(document, dict) else None

@@ -1,0 +1,389 @@
+"""One pass over a registry, from the lock to the report (DESIGN section 7)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from reaper.concurrency import in_order
+from reaper.core.errors import ReaperError
+from reaper.core.guard import Tally, Trip, check_clock, check_matches, check_repository, check_run, tally
+from reaper.core.manifest import Manifest, ManifestError, parse_manifest
+from reaper.core.plan import Action, RepositoryPlan, build_plan, explain_shared
+from reaper.core.policy import Guard, Policy
+from reaper.core.reclaim import Ledger
+from reaper.core.retention import Decision, Decisions, decide
+from reaper.core.selectors import EVERYTHING, Selector
+from reaper.core.snapshot import Snapshot
+from reaper.inventory import IncompleteError, Inventory
+from reaper.registry import RegistryClient
+from reaper.report.build import repository_report, unread_report
+from reaper.report.model import (
+    CollectionReport,
+    GuardReport,
+    ManifestReport,
+    Outcome,
+    RepositoryReport,
+    RunReport,
+    Summary,
+)
+from reaper.report.spool import Spool, SpooledReports, SpooledRepository
+from reaper.store import Store
+from reaper.sweep import Outcome as StepOutcome
+from reaper.sweep import StepResult, Sweeper, settle
+
+_log = structlog.get_logger(__name__)
+
+#: How many repositories are read at once; each asks for its tags side by side as well.
+REPOSITORIES_AT_ONCE = 8
+
+
+class Progress(Protocol):
+    """Is told how far a run is; ``total`` is None where that is not known."""
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        """Take note of ``done`` out of ``total`` in ``phase``."""
+
+
+def silent(phase: str, done: int, total: int | None) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run is to do. ``registry`` is the registry's URL: its name in the store and the report.
+
+    ``repositories`` and ``policy`` narrow the run down; every policy's keeps hold all the same.
+    """
+
+    registry: str
+    policies: Sequence[Policy]
+    dry_run: bool
+    guard: Guard
+    repositories: Selector = EVERYTHING
+    policy: str | None = None
+    concurrency: int = 16
+    command: str = "run"
+
+
+def utc_now() -> datetime:
+    """Return the time; the one clock that runs read."""
+    return datetime.now(UTC)
+
+
+class Run:
+    """One pass over one registry.
+
+    ``collect`` runs the collection procedure when one is due; None leaves collecting out. The report reads
+    from a temporary file: close the run when the report is written.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        store: Store,
+        options: RunOptions,
+        *,
+        collect: Callable[[], Awaitable[CollectionReport | None]] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        progress: Progress = silent,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._options = options
+        self._collect_when_due = collect
+        self._clock = clock
+        self._progress = progress
+        self.run_id = uuid.uuid4().hex[:12]
+        self._started = clock()
+        self._inventory = Inventory(
+            client, store, registry=options.registry, now=self._started, concurrency=options.concurrency
+        )
+        self._judged = Spool()
+        self._swept: Spool | None = None
+        self._ledger = Ledger()
+        self._trips: list[Trip] = []
+        self._total = Tally()
+        self._summary = Summary()
+        self._notes: list[str] = []
+        self._settled = 0
+        self._collection: CollectionReport | None = None
+        self._can_untag = False
+        self._failure: ReaperError | None = None
+        self._stopping = False
+
+    async def execute(self) -> RunReport:
+        """Carry the run out and return its report; a run that fails is a report as well.
+
+        Raises:
+            LockedError: another process is changing this registry.
+            StoreError: the store cannot be used at all.
+        """
+        options = self._options
+        self._store.runs.begin(
+            self.run_id, options.registry, options.command, dry_run=options.dry_run, at=self._started
+        )
+        try:
+            if options.dry_run:
+                await self._look()
+            else:
+                with self._store.locks.acquire(f"write {options.registry}", options.command, self._clock()):
+                    await self._look()
+                    await self._sweep()
+        except ReaperError as failure:
+            self._failure = failure
+        except _Stopped:
+            _log.info("run_stopped")
+        if self._failure is not None:
+            _log.error("run_failed", error=self._failure.message)
+        report = self._report()
+        self._store.runs.finish(self.run_id, report.finished_at, report.outcome.value, report.summary)
+        return report
+
+    def stop(self) -> None:
+        """End the run at the next safe point: the request under way is finished and recorded."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Delete the temporary files behind the report."""
+        self._judged.close()
+        if self._swept is not None:
+            self._swept.close()
+
+    async def _look(self) -> None:
+        await self._client.ping()
+        last_run = self._store.runs.last_finished(self._options.registry)
+        self._trips += check_clock(self._started, last_run)
+        if not self._options.dry_run and not self._trips:
+            await self._settle()
+            await self._collect()
+        await self._judge()
+        self._guard()
+
+    async def _settle(self) -> None:
+        self._store.runs.interrupt_stale(self._options.registry, self._clock(), but=self.run_id)
+        settled = await settle(self._client, self._store, registry=self._options.registry, clock=self._clock)
+        self._settled = len(settled)
+
+    async def _collect(self) -> None:
+        if self._collect_when_due is not None:
+            self._progress("collect", 0, None)
+            self._collection = await self._collect_when_due()
+
+    async def _judge(self) -> None:
+        """Inventory, decide, protect, plan: repository by repository, into the spool."""
+        names = await self._inventory.repositories()
+        policies = self._options.policies
+        matched = {policy.name: sum(policy.matches(name) for name in names) for policy in policies}
+        self._trips += check_matches(policies, matched, len(names))
+        done = 0
+        async with aclosing(in_order(names, self._repository, limit=REPOSITORIES_AT_ONCE)) as readings:
+            async for entry in readings:
+                done += 1
+                self._progress("read", done, len(names))
+                if self._stopping:
+                    raise _Stopped
+                if entry is not None:
+                    self._judged.append(entry)
+                    self._count(entry)
+
+    async def _repository(self, name: str) -> SpooledRepository | None:
+        """Return one repository's report and plan, or None where the run is not about it."""
+        mine = self._concerns(name)
+        matching = [policy for policy in self._options.policies if mine and policy.matches(name)]
+        try:
+            snapshot = await self._inventory.read(name, with_created=bool(matching))
+            if not mine:
+                self._ledger.keep(entry.manifest for entry in snapshot.manifests.values())
+                return None
+            snapshot, decisions, plan = await self._decide(snapshot, matching)
+        except IncompleteError as error:
+            self._note("reclaimable bytes may be less: a repository could not be read completely")
+            if not mine:
+                return None
+            policies = sorted(policy.name for policy in matching)
+            return SpooledRepository(unread_report(name, policies, error.tags, error.problems))
+        doomed = {step.digest for step in plan.steps if step.action is Action.DELETE}
+        self._ledger.doom(snapshot.manifests[digest].manifest for digest in doomed)
+        self._ledger.keep(e.manifest for digest, e in snapshot.manifests.items() if digest not in doomed)
+        self._trips += check_repository(plan, matching)
+        self._total += tally(plan)
+        tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
+        report = repository_report(snapshot, decisions, plan, tags)
+        return SpooledRepository(report, plan if plan.steps else None)
+
+    async def _decide(
+        self, snapshot: Snapshot, matching: Sequence[Policy]
+    ) -> tuple[Snapshot, Decisions, RepositoryPlan]:
+        """Decide and plan, again and again until no more referrers of what would be deleted turn up."""
+        while True:
+            decisions = decide(matching, snapshot, self._started)
+            can_untag = await self._find_out_untagging(snapshot, decisions)
+            plan = build_plan(snapshot, decisions, can_untag=can_untag)
+            doomed = [step.digest for step in plan.steps if step.action is Action.DELETE]
+            if not doomed or not await self._client.has_referrers_api(snapshot.repository):
+                return snapshot, decisions, plan
+            wider = await self._inventory.with_referrers(snapshot, doomed)
+            if wider is snapshot:
+                return snapshot, decisions, plan
+            snapshot = wider
+
+    async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> bool:
+        """Tell whether the registry can delete a tag alone, asking only where an answer matters."""
+        shared = any(
+            tag.decision is Decision.EXPIRE and tag.digest in decisions.kept
+            for tag in decisions.tags.values()
+        )
+        if shared and not self._can_untag:
+            key = "can_untag"
+            known = self._store.facts.get(self._options.registry, key)
+            if known is None and not self._options.dry_run:
+                known = "yes" if await self._client.can_untag(snapshot.repository) else "no"
+                self._store.facts.set(self._options.registry, key, known)
+            self._can_untag = known == "yes"
+        return self._can_untag
+
+    def _concerns(self, name: str) -> bool:
+        if self._options.repositories.select(name) is None:
+            return False
+        if self._options.policy is None:
+            return True
+        return any(p.name == self._options.policy and p.matches(name) for p in self._options.policies)
+
+    def _guard(self) -> None:
+        self._trips += check_run(self._total, self._options.guard)
+        for trip in self._trips:
+            _log.warning("guard_tripped", guard=trip.guard, repository=trip.repository, figures=trip.message)
+
+    async def _sweep(self) -> None:
+        if self._trips:
+            return
+        self._swept = Spool()
+        sweeper = Sweeper(
+            self._client,
+            self._store,
+            registry=self._options.registry,
+            run_id=self.run_id,
+            clock=self._clock,
+            concurrency=self._options.concurrency,
+        )
+        total = sum(len(entry.plan.steps) for entry in self._judged if entry.plan)
+        done = 0
+        for entry in self._judged:
+            if entry.plan is not None and self._failure is None and not self._stopping:
+                results: list[StepResult] = []
+                tags = {tag.tag: tag.digest for tag in entry.report.tags}
+                try:
+                    async for result in sweeper.sweep(entry.plan, tags):
+                        results.append(result)
+                        done += 1
+                        self._progress("delete", done, total)
+                        if self._stopping:
+                            break
+                except ReaperError as failure:
+                    # What was done before is reported all the same, and nothing more is tried.
+                    self._failure = failure
+                entry = SpooledRepository(self._with_results(entry.report, results))
+            self._swept.append(entry)
+
+    def _with_results(self, report: RepositoryReport, results: Sequence[StepResult]) -> RepositoryReport:
+        """Return the report with what really happened, and count it."""
+        errors = list(report.errors)
+        by_digest: dict[str, list[StepResult]] = {}
+        for result in results:
+            by_digest.setdefault(result.step.digest, []).append(result)
+            if result.outcome is StepOutcome.FAILED:
+                errors.append(f"{result.step.digest}: {result.detail}")
+        manifests = [_with_outcome(m, by_digest.get(m.digest, [])) for m in report.manifests]
+        done = [result for result in results if result.outcome is StepOutcome.DONE]
+        deletes = sum(result.step.action is Action.DELETE for result in done)
+        skipped = [m.digest for m in manifests if m.action == Action.SKIP.value]
+        self._ledger.keep(self._stored(skipped))
+        self._summary = replace(
+            self._summary,
+            deleted_manifests=self._summary.deleted_manifests + deletes,
+            untagged_tags=self._summary.untagged_tags + len(done) - deletes,
+            skipped_manifests=self._summary.skipped_manifests + len(skipped),
+            errors=self._summary.errors + len(errors) - len(report.errors),
+        )
+        return replace(report, manifests=manifests, errors=errors)
+
+    def _stored(self, digests: Sequence[str]) -> Iterator[Manifest]:
+        for entry in self._store.manifests.load(digests).values():
+            try:
+                yield parse_manifest(entry.content, entry.media_type, entry.digest)
+            except ManifestError:
+                self._note(f"reclaimable bytes may be less: {entry.digest} cannot be read")
+
+    def _count(self, entry: SpooledRepository) -> None:
+        decisions = [tag.decision for tag in entry.report.tags]
+        self._summary = replace(
+            self._summary,
+            repositories=self._summary.repositories + 1,
+            tags=self._summary.tags + len(decisions),
+            manifests=self._summary.manifests + len(entry.report.manifests),
+            kept_tags=self._summary.kept_tags + decisions.count(Decision.KEEP.value),
+            expired_tags=self._summary.expired_tags + decisions.count(Decision.EXPIRE.value),
+            ignored_tags=self._summary.ignored_tags + decisions.count(Decision.IGNORE.value),
+            manifests_to_delete=self._summary.manifests_to_delete
+            + (entry.plan.deletions if entry.plan else 0),
+            errors=self._summary.errors + len(entry.report.errors),
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def _report(self) -> RunReport:
+        summary = replace(self._summary, reclaimable_bytes=self._ledger.reclaimable)
+        if self._failure is not None:
+            outcome = Outcome.FAILED
+        elif self._stopping:
+            outcome = Outcome.INTERRUPTED
+        elif self._trips:
+            outcome = Outcome.BLOCKED
+        elif summary.errors:
+            outcome = Outcome.PARTIAL
+        else:
+            outcome = Outcome.DONE
+        return RunReport(
+            run_id=self.run_id,
+            registry=self._options.registry,
+            dry_run=self._options.dry_run,
+            started_at=self._started,
+            finished_at=self._clock(),
+            outcome=outcome,
+            summary=summary,
+            guards=[GuardReport(trip.guard, trip.message, trip.repository) for trip in self._trips],
+            collection=self._collection,
+            settled=self._settled,
+            error=_line(self._failure),
+            notes=self._notes,
+            repositories=SpooledReports(self._swept if self._swept is not None else self._judged),
+        )
+
+
+class _Stopped(Exception):  # noqa: N818 - a signal, not an error
+    """Somebody asked the run to stop."""
+
+
+def _line(error: ReaperError | None) -> str | None:
+    if error is None:
+        return None
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def _with_outcome(manifest: ManifestReport, results: Sequence[StepResult]) -> ManifestReport:
+    """Return the manifest with what became of its steps; the plan's own words where all went well."""
+    undone = [r for r in results if r.outcome in (StepOutcome.CANCELLED, StepOutcome.FAILED)]
+    if not undone:
+        return manifest
+    first = undone[0]
+    reason = f"{first.outcome.value}: {first.detail}; planned because {manifest.reason}"
+    return replace(manifest, action=Action.SKIP.value, reason=reason)

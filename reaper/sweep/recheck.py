@@ -1,0 +1,143 @@
+"""Looks up again, directly before a delete, everything that the plan relied on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from reaper.concurrency import collect
+from reaper.core.errors import ReaperError
+from reaper.core.manifest import parse_manifest
+from reaper.core.plan import Step
+from reaper.core.reference import subject_of_tag
+from reaper.registry import NotFoundError, RegistryClient
+
+
+class ChangedError(ReaperError):
+    """The registry is no longer as the plan saw it; the step it concerns is cancelled."""
+
+
+class Recheck:
+    """What one repository's tags point to, kept fresh while its plan is swept.
+
+    The listing and the tags of the digest in question are read anew for each delete. All other tags are
+    resolved again when the last look at them is older than ``freshness`` seconds: a tag that moves onto a
+    doomed digest in between is noticed missing right after the delete, and put back.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        tags: Mapping[str, str],
+        *,
+        concurrency: int,
+        freshness: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._repository = repository
+        self._planned = dict(tags)
+        self._concurrency = concurrency
+        self._freshness = freshness
+        self._monotonic = monotonic
+        self._looked_at: float | None = None
+        #: What each tag pointed to when last looked at.
+        self.current: dict[str, str] = dict(tags)
+        self._reached: dict[str, frozenset[str]] = {}
+
+    async def deletion(self, step: Step) -> None:
+        """Check that deleting ``step.digest`` still does just what the plan says.
+
+        Raises:
+            ChangedError: a tag moved or is new on the digest, or something new needs the digest.
+            RegistryError: something could not be looked up.
+        """
+        await self._refresh(step.tags)
+        on_digest = {name for name, digest in self.current.items() if digest == step.digest}
+        moved = sorted(set(step.tags) - on_digest)
+        if moved:
+            raise ChangedError(f"tag {moved[0]} has moved or is gone since the plan was made")
+        fresh = sorted(on_digest - set(step.tags))
+        if fresh:
+            raise ChangedError(f"tag {fresh[0]} has been put on it since the plan was made")
+        for name, digest in self._news().items():
+            if subject_of_tag(name) == step.digest:
+                raise ChangedError(f"referrer {name} has been attached since the plan was made")
+            if step.digest in await self._reach(digest):
+                raise ChangedError(f"tag {name} has come to need it since the plan was made")
+
+    async def untagging(self, step: Step) -> None:
+        """Check that the tag of ``step`` is still on the planned digest.
+
+        Raises:
+            ChangedError: the tag moved.
+            RegistryError: it could not be looked up.
+        """
+        tag = step.tags[0]
+        resolved = await self._client.head(self._repository, tag)
+        if resolved is None or resolved.digest != step.digest:
+            raise ChangedError(f"tag {tag} has moved or is gone since the plan was made")
+
+    async def vanished(self, removed: Iterable[str]) -> list[str]:
+        """Return the tags that are gone although they are not in ``removed``; forget those that are.
+
+        Raises:
+            RegistryError: the listing could not be read.
+        """
+        for name in removed:
+            self.current.pop(name, None)
+            self._planned.pop(name, None)
+        listed = await self._list()
+        return sorted(set(self.current) - listed)
+
+    async def _refresh(self, own: Iterable[str]) -> None:
+        listed = await self._list()
+        stale = self._looked_at is None or self._monotonic() - self._looked_at >= self._freshness
+        wanted = listed if stale else {name for name in listed if name not in self.current} | set(own)
+        started = self._monotonic()
+        for gone in set(self.current) - listed:
+            del self.current[gone]
+
+        async def resolve(name: str) -> None:
+            resolved = await self._client.head(self._repository, name)
+            if resolved is None:
+                self.current.pop(name, None)
+            else:
+                self.current[name] = resolved.digest
+
+        await collect(sorted(wanted), resolve, limit=self._concurrency)
+        if stale:
+            self._looked_at = started
+
+    async def _list(self) -> set[str]:
+        try:
+            return set(await self._client.tags(self._repository))
+        except NotFoundError:
+            # What a registry answers once the last tag is gone.
+            return set()
+
+    def _news(self) -> dict[str, str]:
+        """Return the tags that are new, or elsewhere than the plan saw them."""
+        return {name: digest for name, digest in self.current.items() if self._planned.get(name) != digest}
+
+    async def _reach(self, digest: str) -> frozenset[str]:
+        """Return all that ``digest`` needs or refers to, as the registry has it now."""
+        if digest not in self._reached:
+            found: set[str] = set()
+            pending = [digest]
+            while pending:
+                current = pending.pop()
+                if current in found:
+                    continue
+                found.add(current)
+                raw = await self._client.manifest(self._repository, current)
+                if raw is None:
+                    continue
+                manifest = parse_manifest(raw.content, raw.media_type, current)
+                pending.extend(child.digest for child in manifest.children)
+                pending.extend(manifest.mentions)
+                if manifest.subject is not None:
+                    found.add(manifest.subject)
+            self._reached[digest] = frozenset(found)
+        return self._reached[digest]

@@ -1,0 +1,126 @@
+"""Undo: puts deleted manifests and their tags back from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from reaper.core.manifest import ManifestError, parse_manifest
+from reaper.core.reference import subject_of_tag
+from reaper.registry import RegistryClient, RegistryError
+from reaper.store import JournalEntry, Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What became of one journal entry. ``tags`` are those that were put back."""
+
+    entry: JournalEntry
+    restored: bool
+    tags: tuple[str, ...] = ()
+    detail: str = ""
+
+
+def with_parts(entries: Sequence[JournalEntry], undoable: Iterable[JournalEntry]) -> list[JournalEntry]:
+    """Return ``entries`` with all that was deleted with them: children at any depth, and referrers."""
+    by_place: dict[tuple[str, str], list[JournalEntry]] = {}
+    by_subject: dict[tuple[str, str], list[JournalEntry]] = {}
+    for entry in undoable:
+        if entry.kind != "delete":
+            continue
+        by_place.setdefault((entry.repository, entry.digest), []).append(entry)
+        for subject in _subjects(entry):
+            by_subject.setdefault((entry.repository, subject), []).append(entry)
+    found: dict[int, JournalEntry] = {}
+    pending = list(entries)
+    while pending:
+        entry = pending.pop()
+        if entry.id in found:
+            continue
+        found[entry.id] = entry
+        for child in _children(entry):
+            pending.extend(by_place.get((entry.repository, child), ()))
+        pending.extend(by_subject.get((entry.repository, entry.digest), ()))
+    return list(found.values())
+
+
+async def restore(
+    client: RegistryClient,
+    store: Store,
+    entries: Sequence[JournalEntry],
+    *,
+    clock: Callable[[], datetime],
+    force: bool = False,
+) -> list[RestoreResult]:
+    """Put the manifests of ``entries`` back: children before their index, and all tags last.
+
+    A tag that points elsewhere by now is left as it is, unless ``force``. An entry that the registry
+    refuses (a collection swept its blobs) is reported, and the others go on.
+
+    Raises:
+        StoreError: the journal could not be read or written.
+    """
+    # A plan deletes parents first, so the reverse of the journal's order is the order to push in.
+    ordered = sorted(entries, key=lambda entry: entry.id, reverse=True)
+    failed: dict[int, str] = {}
+    for entry in ordered:
+        await asyncio.to_thread(store.journal.mark, entry.id, "restoring", clock(), None)
+        try:
+            await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
+        except RegistryError as error:
+            failed[entry.id] = error.message
+            await asyncio.to_thread(store.journal.mark, entry.id, "deleted", clock(), error.message)
+    results = []
+    for entry in ordered:
+        if entry.id in failed:
+            results.append(RestoreResult(entry, False, detail=failed[entry.id]))
+            continue
+        results.append(await _restore_tags(client, store, entry, clock=clock, force=force))
+    return results
+
+
+async def _restore_tags(
+    client: RegistryClient, store: Store, entry: JournalEntry, *, clock: Callable[[], datetime], force: bool
+) -> RestoreResult:
+    done, left = [], []
+    try:
+        for tag in entry.tags:
+            held = None if force else await client.head(entry.repository, tag)
+            if held is not None and held.digest != entry.digest:
+                left.append(f"tag {tag} is on {held.digest} now, and was left there")
+                continue
+            await client.put_manifest(entry.repository, tag, entry.content, entry.media_type)
+            done.append(tag)
+    except RegistryError as error:
+        await asyncio.to_thread(store.journal.mark, entry.id, "deleted", clock(), error.message)
+        return RestoreResult(entry, False, tuple(done), error.message)
+    await asyncio.to_thread(store.journal.mark, entry.id, "restored", clock(), None)
+    _log.info("manifest_restored", repository=entry.repository, digest=entry.digest, tags=done)
+    return RestoreResult(entry, True, tuple(done), "; ".join(left))
+
+
+def _children(entry: JournalEntry) -> Iterable[str]:
+    try:
+        manifest = parse_manifest(entry.content, entry.media_type, entry.digest)
+    except ManifestError:
+        return ()
+    return [child.digest for child in manifest.children]
+
+
+def _subjects(entry: JournalEntry) -> Iterable[str]:
+    for tag in entry.tags:
+        subject = subject_of_tag(tag)
+        if subject is not None:
+            yield subject
+    try:
+        manifest = parse_manifest(entry.content, entry.media_type, entry.digest)
+    except ManifestError:
+        return
+    if manifest.subject is not None:
+        yield manifest.subject

@@ -1,0 +1,54 @@
+"""Closes what a crash left open in the journal, by asking the registry what really happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from reaper.registry import RegistryClient
+from reaper.store import JournalEntry, Store
+
+_log = structlog.get_logger(__name__)
+
+
+async def settle(
+    client: RegistryClient, store: Store, *, registry: str, clock: Callable[[], datetime]
+) -> list[JournalEntry]:
+    """Settle every unfinished journal entry of ``registry``, and return them as they are now.
+
+    A delete that was journaled but whose answer never came either happened (the manifest is gone: it can be
+    restored) or did not (the manifest is there: the entry is closed, the next plan decides anew).
+
+    Raises:
+        RegistryError: the registry could not be asked; nothing may be deleted before it can.
+    """
+    settled = []
+    for entry in await asyncio.to_thread(store.journal.pending, registry):
+        gone = await _is_gone(client, entry)
+        if entry.state == "restoring":
+            state = "deleted" if gone else "restored"
+        else:
+            state = "deleted" if gone else "cancelled"
+        note = None if gone else "settled after an interruption: it is still there"
+        await asyncio.to_thread(store.journal.mark, entry.id, state, clock(), note)
+        _log.info("journal_settled", repository=entry.repository, digest=entry.digest, state=state)
+        settled.append(await asyncio.to_thread(store.journal.get, entry.id))
+    return settled
+
+
+async def _is_gone(client: RegistryClient, entry: JournalEntry) -> bool:
+    if entry.kind == "untag":
+        resolved = await client.head(entry.repository, entry.tags[0])
+        return resolved is None
+    if await client.head(entry.repository, entry.digest) is None:
+        return True
+    if entry.state != "restoring":
+        return False
+    # A restore puts the tags back last: without all of them it is not done.
+    for tag in entry.tags:
+        if await client.head(entry.repository, tag) is None:
+            return True
+    return False
