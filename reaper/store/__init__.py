@@ -1,0 +1,41 @@
+"""The database: manifest cache, observations, undo journal, runs and locks."""
+
+from reaper.store.engine import Store, open_store
+from reaper.store.errors import LockedError, StoreError
+from reaper.store.journal import Action, Collectable, Journal, JournalEntry, NewEntry, State
+from reaper.store.locks import Lock, Locks
+from reaper.store.manifests import CachedManifest, Manifests
+from reaper.store.observations import (
+    ManifestRecord,
+    Observations,
+    RepositoryRecord,
+    RepositorySummary,
+    TagRecord,
+)
+from reaper.store.runs import INTERRUPTED, RUNNING, RunRecord, Runs
+
+__all__ = [
+    "INTERRUPTED",
+    "RUNNING",
+    "Action",
+    "CachedManifest",
+    "Collectable",
+    "Journal",
+    "JournalEntry",
+    "Lock",
+    "LockedError",
+    "Locks",
+    "ManifestRecord",
+    "Manifests",
+    "NewEntry",
+    "Observations",
+    "RepositoryRecord",
+    "RepositorySummary",
+    "RunRecord",
+    "Runs",
+    "State",
+    "Store",
+    "StoreError",
+    "TagRecord",
+    "open_store",
+]
