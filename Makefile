@@ -1,0 +1,40 @@
+# Everything a fresh clone needs. `make help` lists the targets.
+
+PYTHON ?= $(firstword $(shell command -v python3 python3.14 python3.13 python3.12 python3.11))
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup tools demo test lint types imports unit clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## make .venv/ with the reaper command in it (nothing to do when it is up to date)
+	@test -n "$(PYTHON)" || { echo "setup: no python3 on PATH: install python3 (3.11 or newer)" >&2; exit 1; }
+	@$(PYTHON) -m devtools.environment
+
+tools: setup ## find or fetch the real registry and skopeo that tests and the demo use
+	@$(BIN)/python -m devtools.tools
+
+demo: tools ## show a whole run against a real registry on this machine
+	@$(BIN)/python -m devtools.demo
+
+test: lint types imports unit ## everything that has to pass
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+imports: setup ## the contracts between the layers
+	$(BIN)/lint-imports
+
+unit: tools ## all tests, on every core
+	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+clean: ## remove .venv/ and what the checks leave behind
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""Skopeo, as the independent client that images have to satisfy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TIMEOUT = 300.0
+
+
+class SkopeoError(Exception):
+    """Skopeo refused; the message is its standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skopeo:
+    """Calls of one skopeo binary, for registries whose TLS need not be checked."""
+
+    binary: Path
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        """What skopeo tells about ``docker://HOST/NAME:TAG`` (of an index: the child for this machine)."""
+        answer: dict[str, Any] = json.loads(self.run("inspect", "--tls-verify=false", image))
+        return answer
+
+    def copy(self, source: str, target: str, *, every_platform: bool = False) -> None:
+        """Copy an image; an index with all its children if asked."""
+        every = ["--all"] if every_platform else []
+        self.run(
+            "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", *every, source, target
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Run skopeo; returns its standard output. Raises SkopeoError when it fails."""
+        answer = subprocess.run(
+            [self.binary, "--insecure-policy", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        if answer.returncode != 0:
+            raise SkopeoError(f"skopeo {' '.join(arguments)}: {answer.stderr.strip()}")
+        return answer.stdout

@@ -1,0 +1,158 @@
+"""Real binaries for tests and the demo, from the system or fetched once: distribution and skopeo.
+
+``python -m devtools.tools`` fetches what is missing, so that no test has to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from devtools import apt
+from devtools.cache import cache_root, machine, provide
+from devtools.errors import SetupError
+
+_NAMES = ("registry", "docker-registry")
+_GO_PACKAGE = "github.com/distribution/distribution/v3/cmd/registry@v3.1.1"
+_VERSION = re.compile(r"distribution\S* v?(\d+\.\d+\.\d+)")
+
+
+def registry_binary(*, fetch: bool = True) -> Path:
+    """A distribution registry of any version: ``REAPER_REGISTRY_BINARY``, PATH, Debian's package, Go.
+
+    Raises SetupError naming what was tried when there is none, or when `fetch` is false and none is cached.
+    """
+    if chosen := os.environ.get("REAPER_REGISTRY_BINARY"):
+        path = Path(chosen)
+        if not os.access(path, os.X_OK) or path.is_dir():
+            raise SetupError(f"REAPER_REGISTRY_BINARY={chosen} is not an executable file")
+        return path
+    for path in _on_path():
+        return path
+    failures = []
+    for provider in (_debian_registry, distribution_3):
+        try:
+            return provider(fetch=fetch)
+        except SetupError as error:
+            failures.append(str(error))
+    raise SetupError(
+        "no distribution registry. Install docker-registry, or set REAPER_REGISTRY_BINARY. Tried: "
+        + "; ".join(failures)
+    )
+
+
+def distribution_2(*, fetch: bool = True) -> Path:
+    """Distribution 2.8: on PATH, else Debian's package. Raises SetupError when neither is to be had."""
+    for path in _on_path():
+        if _is_2_8(path):
+            return path
+    path = _debian_registry(fetch=fetch)
+    if not _is_2_8(path):
+        raise SetupError(f"{path} is distribution {registry_version(path)}; 2.8 is needed")
+    return path
+
+
+def distribution_3(*, fetch: bool = True) -> Path:
+    """Distribution 3, built with Go from its module. Raises SetupError without Go or when the build fails."""
+
+    def build(into: Path) -> None:
+        go = shutil.which("go")
+        if go is None:
+            raise SetupError("Go is needed to build distribution 3: install golang-go")
+        command = [go, "install", _GO_PACKAGE]
+        environment = os.environ | {"GOBIN": str(into)}
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if answer.returncode != 0:
+            raise SetupError(f"{' '.join(command)} failed: {answer.stderr.strip()}")
+
+    version = _GO_PACKAGE.rpartition("@")[2]
+    return _provided(f"distribution-{version}", build, fetch=fetch) / "registry"
+
+
+def skopeo_binary(*, fetch: bool = True) -> Path:
+    """Skopeo: on PATH, else Debian's package with the libraries this system lacks, behind a wrapper script.
+
+    Raises SetupError when neither is to be had.
+    """
+    if found := shutil.which("skopeo"):
+        return Path(found)
+
+    def build(into: Path) -> None:
+        root = into / "root"
+        root.mkdir()
+        apt.unpack("skopeo", root, with_dependencies=True)
+        _write_wrapper(into / "skopeo", root)
+
+    return _provided("skopeo", build, fetch=fetch) / "skopeo"
+
+
+def registry_version(binary: Path) -> str | None:
+    """The version a distribution registry reports (``2.8.2``), None for any other program."""
+    try:
+        answer = subprocess.run(
+            [binary, "--version"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.search(answer.stdout)
+    return found[1] if found else None
+
+
+def _write_wrapper(path: Path, root: Path) -> None:
+    """Write the script that runs the unpacked skopeo with the libraries and the policy that came with it."""
+    lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")']
+    if folders := sorted({library.parent for library in root.rglob("*.so.*")}):
+        libraries = ":".join(f"$here/{folder.relative_to(path.parent)}" for folder in folders)
+        lines.append(f'export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"')
+    policy = root / "etc" / "containers" / "policy.json"
+    option = f' --policy "$here/{policy.relative_to(path.parent)}"' if policy.exists() else ""
+    lines.append(f'exec "$here/{root.name}/usr/bin/skopeo"{option} "$@"')
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+
+
+def _on_path() -> list[Path]:
+    """The registries on PATH; a program that only happens to have the name is not one."""
+    found = (shutil.which(name) for name in _NAMES)
+    return [Path(path) for path in found if path and registry_version(Path(path))]
+
+
+def _is_2_8(binary: Path) -> bool:
+    return (registry_version(binary) or "").startswith("2.8.")
+
+
+def _debian_registry(*, fetch: bool = True) -> Path:
+    folder = _provided("docker-registry", lambda into: apt.unpack("docker-registry", into), fetch=fetch)
+    return folder / "usr" / "bin" / "docker-registry"
+
+
+def _provided(name: str, build: Callable[[Path], None], *, fetch: bool) -> Path:
+    folder = cache_root() / machine() / name
+    if not fetch and not folder.exists():
+        raise SetupError(f"{name} is neither installed nor fetched yet ({folder}): run `make tools`")
+    return provide(folder, build)
+
+
+def main() -> int:
+    """Fetch what the tests and the demo need, and say where it is."""
+    try:
+        for name, find in (("registry", distribution_2), ("skopeo", skopeo_binary)):
+            print(f"{name}: {find()}", flush=True)
+    except SetupError as error:
+        print(f"tools: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
