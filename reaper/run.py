@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -37,6 +38,7 @@ from reaper.report.spool import Spool, SpooledReports, SpooledRepository
 from reaper.store import Store
 from reaper.sweep import Outcome as StepOutcome
 from reaper.sweep import StepResult, Sweeper, settle
+from reaper.writer import WriterLock, writing
 
 _log = structlog.get_logger(__name__)
 
@@ -116,7 +118,7 @@ class Run:
         self._collection: CollectionReport | None = None
         self._can_untag = False
         self._failure: ReaperError | None = None
-        self._stopping = False
+        self._stop = asyncio.Event()
 
     async def execute(self) -> RunReport:
         """Carry the run out and return its report; a run that fails is a report as well.
@@ -125,30 +127,34 @@ class Run:
             LockedError: another process is changing this registry.
             StoreError: the store cannot be used at all.
         """
-        options = self._options
-        self._store.runs.begin(
-            self.run_id, options.registry, options.command, dry_run=options.dry_run, at=self._started
-        )
+        options, runs = self._options, self._store.runs
+        if options.dry_run:
+            runs.begin(self.run_id, options.registry, options.command, True, self._started)
+            await self._attempt(self._look())
+        else:
+            async with writing(self._store, options.registry, options.command, self._clock) as lock:
+                runs.interrupt_stale(options.registry, self._clock())
+                runs.begin(self.run_id, options.registry, options.command, False, self._started)
+                await self._attempt(self._look())
+                if self._failure is None and not self._stop.is_set():
+                    await self._attempt(self._sweep(lock))
+        report = self._report()
+        runs.finish(self.run_id, report.finished_at, report.outcome.value, asdict(report.summary))
+        return report
+
+    async def _attempt(self, part: Coroutine[Any, Any, None]) -> None:
+        """Carry out a part of the run, and keep the error that ends it for the report."""
         try:
-            if options.dry_run:
-                await self._look()
-            else:
-                with self._store.locks.acquire(f"write {options.registry}", options.command, self._clock()):
-                    await self._look()
-                    await self._sweep()
+            await part
         except ReaperError as failure:
             self._failure = failure
+            _log.error("run_failed", error=failure.message)
         except _Stopped:
             _log.info("run_stopped")
-        if self._failure is not None:
-            _log.error("run_failed", error=self._failure.message)
-        report = self._report()
-        self._store.runs.finish(self.run_id, report.finished_at, report.outcome.value, report.summary)
-        return report
 
     def stop(self) -> None:
         """End the run at the next safe point: the request under way is finished and recorded."""
-        self._stopping = True
+        self._stop.set()
 
     def close(self) -> None:
         """Delete the temporary files behind the report."""
@@ -158,8 +164,9 @@ class Run:
 
     async def _look(self) -> None:
         await self._client.ping()
-        last_run = self._store.runs.last_finished(self._options.registry)
-        self._trips += check_clock(self._started, last_run)
+        earlier = self._store.runs.recent(registry=self._options.registry)
+        ends = [run.finished_at for run in earlier if run.finished_at is not None]
+        self._trips += check_clock(self._started, max(ends, default=None))
         if not self._options.dry_run and not self._trips:
             await self._settle()
             await self._collect()
@@ -167,7 +174,6 @@ class Run:
         self._guard()
 
     async def _settle(self) -> None:
-        self._store.runs.interrupt_stale(self._options.registry, self._clock(), but=self.run_id)
         settled = await settle(self._client, self._store, registry=self._options.registry, clock=self._clock)
         self._settled = len(settled)
 
@@ -187,7 +193,7 @@ class Run:
             async for entry in readings:
                 done += 1
                 self._progress("read", done, len(names))
-                if self._stopping:
+                if self._stop.is_set():
                     raise _Stopped
                 if entry is not None:
                     self._judged.append(entry)
@@ -242,10 +248,11 @@ class Run:
         )
         if shared and not self._can_untag:
             key = "can_untag"
-            known = self._store.facts.get(self._options.registry, key)
+            facts = self._store.observations
+            known = facts.fact(self._options.registry, key)
             if known is None and not self._options.dry_run:
                 known = "yes" if await self._client.can_untag(snapshot.repository) else "no"
-                self._store.facts.set(self._options.registry, key, known)
+                facts.set_fact(self._options.registry, key, known)
             self._can_untag = known == "yes"
         return self._can_untag
 
@@ -261,7 +268,7 @@ class Run:
         for trip in self._trips:
             _log.warning("guard_tripped", guard=trip.guard, repository=trip.repository, figures=trip.message)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, lock: WriterLock) -> None:
         if self._trips:
             return
         self._swept = Spool()
@@ -271,12 +278,13 @@ class Run:
             registry=self._options.registry,
             run_id=self.run_id,
             clock=self._clock,
+            may_write=lock.check,
             concurrency=self._options.concurrency,
         )
         total = sum(len(entry.plan.steps) for entry in self._judged if entry.plan)
         done = 0
         for entry in self._judged:
-            if entry.plan is not None and self._failure is None and not self._stopping:
+            if entry.plan is not None and self._failure is None and not self._stop.is_set():
                 results: list[StepResult] = []
                 tags = {tag.tag: tag.digest for tag in entry.report.tags}
                 try:
@@ -284,7 +292,7 @@ class Run:
                         results.append(result)
                         done += 1
                         self._progress("delete", done, total)
-                        if self._stopping:
+                        if self._stop.is_set():
                             break
                 except ReaperError as failure:
                     # What was done before is reported all the same, and nothing more is tried.
@@ -344,7 +352,7 @@ class Run:
         summary = replace(self._summary, reclaimable_bytes=self._ledger.reclaimable)
         if self._failure is not None:
             outcome = Outcome.FAILED
-        elif self._stopping:
+        elif self._stop.is_set():
             outcome = Outcome.INTERRUPTED
         elif self._trips:
             outcome = Outcome.BLOCKED

@@ -41,10 +41,11 @@ def register(app: typer.Typer) -> None:
             from reaper.core.errors import ReaperError
             from reaper.run import utc_now
             from reaper.sweep import restore, settle, with_parts
+            from reaper.writer import writing
 
             async with session(common, settings, read_only=False) as opened:
                 store, key = opened.store, opened.key
-                with store.locks.acquire(f"write {key}", "restore", utc_now()):
+                async with writing(store, key, "restore", utc_now):
                     await opened.client.ping()
                     await settle(opened.client, store, registry=key, clock=utc_now)
                     wanted = _wanted(store, key, reference, run)
@@ -135,7 +136,7 @@ def _list_runs(common: Common, limit: int) -> None:
                 "deleted": run.summary.get("deleted_manifests", 0),
                 "undoable": len(store.journal.undoable(run.registry, run_id=run.id)),
             }
-            for run in store.runs.list(limit, registry=registry)
+            for run in store.runs.recent(limit, registry)
         ]
     columns = [
         Column(key, key.removesuffix("_at"))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
+import stamina.instrumentation
 import structlog
 
 #: Log fields that could carry a secret are never written, whoever logs them.
@@ -16,10 +17,14 @@ _SECRET_KEYS = ("password", "secret", "token", "authorization", "identitytoken",
 def configure_logging(log_format: str, level: str) -> None:
     """Send all log lines to standard error; ``log_format`` is auto, console or json."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    # The client says itself what it could not get; each attempt is told on level debug.
+    stamina.instrumentation.set_on_retry_hooks([])
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[

@@ -6,7 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_PHASES = {"read": "Reading repositories", "delete": "Deleting", "collect": "Collecting", "verify": "Verifying"}
+_PHASES = {
+    "read": "Reading repositories",
+    "delete": "Deleting",
+    "collect": "Collecting",
+    "verify": "Verifying",
+}
 
 
 @contextmanager

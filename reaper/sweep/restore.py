@@ -12,7 +12,7 @@ import structlog
 from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.core.reference import subject_of_tag
 from reaper.registry import RegistryClient, RegistryError
-from reaper.store import JournalEntry, Store
+from reaper.store import Action, JournalEntry, State, Store
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ def with_parts(entries: Sequence[JournalEntry], undoable: Iterable[JournalEntry]
     by_place: dict[tuple[str, str], list[JournalEntry]] = {}
     by_subject: dict[tuple[str, str], list[JournalEntry]] = {}
     for entry in undoable:
-        if entry.kind != "delete":
+        if entry.action is not Action.DELETE:
             continue
         by_place.setdefault((entry.repository, entry.digest), []).append(entry)
         for subject in _subjects(entry):
@@ -70,12 +70,12 @@ async def restore(
     ordered = sorted(entries, key=lambda entry: entry.id, reverse=True)
     failed: dict[int, str] = {}
     for entry in ordered:
-        await asyncio.to_thread(store.journal.mark, entry.id, "restoring", clock(), None)
+        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None)
         try:
             await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
         except RegistryError as error:
             failed[entry.id] = error.message
-            await asyncio.to_thread(store.journal.mark, entry.id, "deleted", clock(), error.message)
+            await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
     results = []
     for entry in ordered:
         if entry.id in failed:
@@ -98,9 +98,9 @@ async def _restore_tags(
             await client.put_manifest(entry.repository, tag, entry.content, entry.media_type)
             done.append(tag)
     except RegistryError as error:
-        await asyncio.to_thread(store.journal.mark, entry.id, "deleted", clock(), error.message)
+        await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
         return RestoreResult(entry, False, tuple(done), error.message)
-    await asyncio.to_thread(store.journal.mark, entry.id, "restored", clock(), None)
+    await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORED, clock(), None)
     _log.info("manifest_restored", repository=entry.repository, digest=entry.digest, tags=done)
     return RestoreResult(entry, True, tuple(done), "; ".join(left))
 

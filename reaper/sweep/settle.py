@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from reaper.registry import RegistryClient
-from reaper.store import JournalEntry, Store
+from reaper.store import Action, JournalEntry, State, Store
 
 _log = structlog.get_logger(__name__)
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 async def settle(
     client: RegistryClient, store: Store, *, registry: str, clock: Callable[[], datetime]
 ) -> list[JournalEntry]:
-    """Settle every unfinished journal entry of ``registry``, and return them as they are now.
+    """Settle every unfinished journal entry of ``registry``, and return them as they were.
 
     A delete that was journaled but whose answer never came either happened (the manifest is gone: it can be
     restored) or did not (the manifest is there: the entry is closed, the next plan decides anew).
@@ -26,26 +26,27 @@ async def settle(
         RegistryError: the registry could not be asked; nothing may be deleted before it can.
     """
     settled = []
-    for entry in await asyncio.to_thread(store.journal.pending, registry):
+    journal = store.journal
+    open_entries = await asyncio.to_thread(journal.pending, registry)
+    open_entries += await asyncio.to_thread(journal.restoring, registry)
+    for entry in open_entries:
         gone = await _is_gone(client, entry)
-        if entry.state == "restoring":
-            state = "deleted" if gone else "restored"
-        else:
-            state = "deleted" if gone else "cancelled"
+        closed = State.RESTORED if entry.state is State.RESTORING else State.CANCELLED
+        state = State.DELETED if gone else closed
         note = None if gone else "settled after an interruption: it is still there"
-        await asyncio.to_thread(store.journal.mark, entry.id, state, clock(), note)
+        await asyncio.to_thread(journal.mark, entry.id, state, clock(), note)
         _log.info("journal_settled", repository=entry.repository, digest=entry.digest, state=state)
-        settled.append(await asyncio.to_thread(store.journal.get, entry.id))
+        settled.append(entry)
     return settled
 
 
 async def _is_gone(client: RegistryClient, entry: JournalEntry) -> bool:
-    if entry.kind == "untag":
+    if entry.action is Action.UNTAG:
         resolved = await client.head(entry.repository, entry.tags[0])
         return resolved is None
     if await client.head(entry.repository, entry.digest) is None:
         return True
-    if entry.state != "restoring":
+    if entry.state is not State.RESTORING:
         return False
     # A restore puts the tags back last: without all of them it is not done.
     for tag in entry.tags:

@@ -19,7 +19,8 @@ from reaper.registry import (
     RegistryClient,
     RegistryError,
 )
-from reaper.store import JournalEntry, Store
+from reaper.store import NewEntry, State, Store
+from reaper.store import Action as JournalAction
 from reaper.sweep.recheck import ChangedError, Recheck
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +45,10 @@ class StepResult:
 
 
 class Sweeper:
-    """Deletes what plans say, so that each delete can be undone until the next collection."""
+    """Deletes what plans say, so that each delete can be undone until the next collection.
+
+    ``may_write`` is called directly before each change, and raises when the right to make it is gone.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Sweeper:
         registry: str,
         run_id: str,
         clock: Callable[[], datetime],
+        may_write: Callable[[], None],
         concurrency: int = 16,
         freshness: float = 1.0,
     ) -> None:
@@ -62,6 +67,7 @@ class Sweeper:
         self._registry = registry
         self._run_id = run_id
         self._clock = clock
+        self._may_write = may_write
         self._concurrency = concurrency
         self._freshness = freshness
 
@@ -117,12 +123,13 @@ class Sweeper:
         if raw is None:
             return StepResult(step, Outcome.ABSENT, "it was gone already")
         entry = await self._journal(repository, step, raw.content, raw.media_type)
+        self._may_write()
         try:
             await self._client.delete_manifest(repository, step.digest)
         except RegistryError as error:
             await self._after_error(entry, error)
             raise
-        await self._mark(entry, "deleted")
+        await self._mark(entry, State.DELETED)
         await self._put_back(repository, step, recheck, entry, raw)
         return StepResult(step, Outcome.DONE)
 
@@ -131,15 +138,16 @@ class Sweeper:
         if raw is None:
             raise ChangedError("its manifest is gone")
         entry = await self._journal(repository, step, raw.content, raw.media_type)
+        self._may_write()
         try:
             untagged = await self._client.delete_tag(repository, step.tags[0])
         except RegistryError as error:
             await self._after_error(entry, error)
             raise
         if not untagged:
-            await self._mark(entry, "cancelled", "the registry cannot delete a tag alone")
+            await self._mark(entry, State.CANCELLED, "the registry cannot delete a tag alone")
             return StepResult(step, Outcome.CANCELLED, "this registry cannot delete the tag alone")
-        await self._mark(entry, "deleted")
+        await self._mark(entry, State.DELETED)
         await recheck.vanished(step.tags)
         return StepResult(step, Outcome.DONE)
 
@@ -149,7 +157,7 @@ class Sweeper:
         An open entry is settled against the registry at the next start: the delete may have happened.
         """
         if error.status is not None and 400 <= error.status < 500:
-            await self._mark(entry, "cancelled", error.message)
+            await self._mark(entry, State.CANCELLED, error.message)
 
     async def _put_back(
         self, repository: str, step: Step, recheck: Recheck, entry: int, raw: RawManifest
@@ -169,31 +177,33 @@ class Sweeper:
             recheck.current[tag] = step.digest
             _log.error("tag_put_back", repository=repository, tag=tag, digest=step.digest)
         if lost:
-            await self._mark(entry, "restored")
+            await self._mark(entry, State.RESTORING)
+            await self._mark(entry, State.RESTORED)
             raise ChangedError(f"tag {lost[0]} was put on it during the delete, and has been put back")
 
     async def _journal(self, repository: str, step: Step, content: bytes, media_type: str) -> int:
-        entry = JournalEntry(
+        entry = NewEntry(
             registry=self._registry,
             repository=repository,
             digest=step.digest,
-            kind=step.action.value,
+            action=JournalAction(step.action.value),
             media_type=media_type,
             content=content,
             tags=step.tags,
             policy=step.policy,
-            rule=step.rule,
+            rule=step.rule or "",
             reason=step.reason,
             run_id=self._run_id,
             created_at=self._clock(),
         )
         return await asyncio.to_thread(self._store.journal.begin, entry)
 
-    async def _mark(self, entry: int, state: str, error: str | None = None) -> None:
+    async def _mark(self, entry: int, state: State, error: str | None = None) -> None:
         await asyncio.to_thread(self._store.journal.mark, entry, state, self._clock(), error)
 
     async def _forget(self, repository: str, step: Step) -> None:
-        digests = [step.digest] if step.action is Action.DELETE else []
-        await asyncio.to_thread(
-            self._store.observations.forget, self._registry, repository, digests=digests, tags=step.tags
-        )
+        observations = self._store.observations
+        if step.action is Action.DELETE:
+            await asyncio.to_thread(observations.forget_manifests, self._registry, repository, [step.digest])
+        else:
+            await asyncio.to_thread(observations.forget_tags, self._registry, repository, step.tags)

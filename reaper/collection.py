@@ -1,0 +1,161 @@
+"""When to collect, and what a collection means for the journal: the procedure, applied to one registry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from reaper.collect import CollectionResult, Collector, Mode, Outcome, Phase, recover, run_procedure
+from reaper.collect.base import Progress
+from reaper.core.duration import format_duration
+from reaper.registry import RegistryClient, RegistryMode
+from reaper.report.model import CollectionReport
+from reaper.store import State, Store
+from reaper.verify import verify
+
+_log = structlog.get_logger(__name__)
+
+_PHASE = "collection_phase"
+_MODES = {
+    RegistryMode.WRITABLE: Mode.WRITABLE,
+    RegistryMode.READ_ONLY: Mode.READ_ONLY,
+    RegistryMode.DELETES_DISABLED: Mode.DELETES_DISABLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a collection has to wait: ``entries`` deletes could be undone until ``until``."""
+
+    entries: int
+    until: datetime
+
+
+class Collection:
+    """The collections of one registry.
+
+    A collector cannot choose: it sweeps whatever was deleted. So it waits until the youngest delete is
+    older than ``undo_window``, counted from the start of the run that made it.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        store: Store,
+        collector: Collector,
+        *,
+        registry: str,
+        undo_window: timedelta,
+        clock: Callable[[], datetime],
+        concurrency: int = 16,
+        on_progress: Progress = lambda _tally: None,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._collector = collector
+        self._registry = registry
+        self._undo_window = undo_window
+        self._clock = clock
+        self._concurrency = concurrency
+        self._on_progress = on_progress
+
+    def wait(self) -> Wait | None:
+        """Return what a collection has to wait for, or None when it need not."""
+        youngest = self._store.journal.undoable(self._registry, limit=1)
+        if not youngest:
+            return None
+        deleted = youngest[0].deleted_at or youngest[0].created_at
+        started = {run.id: run.started_at for run in self._store.runs.recent(100, self._registry)}
+        until = started.get(youngest[0].run_id, deleted) + self._undo_window
+        # A schedule fires a little early or late; one percent of a day is a quarter of an hour.
+        if self._clock() >= until - self._undo_window / 100:
+            return None
+        return Wait(self._store.journal.count_by_state(self._registry)[State.DELETED], until)
+
+    async def when_due(self) -> CollectionReport | None:
+        """Collect what earlier runs deleted, unless there is nothing, or it may still be undone.
+
+        Raises:
+            CollectError: the registry could not be made writable again.
+            ReaperError: the collection was refused before anything was touched.
+        """
+        await self.recover()
+        if not self._collector.capabilities.collects:
+            return None
+        if not self._store.journal.count_by_state(self._registry)[State.DELETED]:
+            return None
+        wait = await asyncio.to_thread(self.wait)
+        if wait is not None:
+            window = format_duration(self._undo_window)
+            detail = (
+                f"{wait.entries} deletes can be undone until {wait.until:%Y-%m-%d %H:%M:%SZ} "
+                f"(undo_window {window})"
+            )
+            return CollectionReport(self._collector.via, "postponed", detail=detail)
+        return await self.now()
+
+    async def now(self, *, dry_run: bool = False) -> CollectionReport:
+        """Collect, or in a dry run see what would be collected.
+
+        Raises:
+            CollectError: the registry could not be made writable again.
+            ReaperError: the collection was refused before anything was touched.
+        """
+        began = self._clock()
+        result = await run_procedure(
+            self._collector,
+            probe_mode=self._mode,
+            record_phase=self._record,
+            verify=self._verify,
+            has_repositories=self._has_repositories,
+            dry_run=dry_run,
+            on_progress=self._on_progress,
+        )
+        if result.outcome is Outcome.DONE and not dry_run:
+            journal = self._store.journal
+            swept = await asyncio.to_thread(journal.mark_collected, self._registry, began, self._clock())
+            _log.info("collected", registry=self._registry, blobs=result.blobs, entries=swept)
+        return _report(result)
+
+    async def recover(self) -> None:
+        """Put the registry back where a collection was cut short.
+
+        Raises:
+            CollectError: it could not be.
+        """
+        phase = await asyncio.to_thread(self._store.observations.fact, self._registry, _PHASE)
+        if phase is not None:
+            await recover(
+                Phase(phase), self._collector, probe_mode=self._mode, record_phase=self._record
+            )
+
+    async def _mode(self) -> Mode:
+        return _MODES[await self._client.mode()]
+
+    async def _record(self, phase: Phase) -> None:
+        value = None if phase is Phase.FINISHED else phase.value
+        await asyncio.to_thread(self._store.observations.set_fact, self._registry, _PHASE, value)
+
+    async def _verify(self) -> Sequence[str]:
+        found = await verify(self._client, None, concurrency=self._concurrency)
+        return [*map(str, found.damages), *found.errors]
+
+    async def _has_repositories(self) -> bool:
+        async for _ in self._client.repositories():
+            return True
+        return False
+
+
+def _report(result: CollectionResult) -> CollectionReport:
+    return CollectionReport(
+        via=result.via,
+        outcome=result.outcome.value,
+        blobs=result.blobs,
+        bytes=result.bytes,
+        detail=result.detail,
+        warnings=list(result.warnings),
+    )

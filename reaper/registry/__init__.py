@@ -1,0 +1,61 @@
+"""The wire: transport, logins and tokens, and the client of the registry's API."""
+
+from reaper.registry.address import Address, parse_address
+from reaper.registry.client import (
+    Deleted,
+    RawManifest,
+    RegistryClient,
+    RegistryMode,
+    RegistryOptions,
+    Resolved,
+)
+from reaper.registry.credentials import Credentials, find_credentials
+from reaper.registry.errors import (
+    AuthenticationError,
+    DeletesDisabledError,
+    DeniedError,
+    NotARegistryError,
+    NotFoundError,
+    ProtocolError,
+    ReadOnlyRegistryError,
+    RegistryError,
+    ServerError,
+    ThrottledError,
+    TLSError,
+    TooLargeError,
+    TruncatedError,
+    UnreachableError,
+    UnsupportedError,
+    WriteRefusedError,
+)
+from reaper.registry.transport import TLSOptions
+
+__all__ = [
+    "Address",
+    "AuthenticationError",
+    "Credentials",
+    "Deleted",
+    "DeletesDisabledError",
+    "DeniedError",
+    "NotARegistryError",
+    "NotFoundError",
+    "ProtocolError",
+    "RawManifest",
+    "ReadOnlyRegistryError",
+    "RegistryClient",
+    "RegistryError",
+    "RegistryMode",
+    "RegistryOptions",
+    "Resolved",
+    "ServerError",
+    "TLSError",
+    "TLSOptions",
+    "ThrottledError",
+    "TooLargeError",
+    "TruncatedError",
+    "UnreachableError",
+    "UnsupportedError",
+    "WriteRefusedError",
+    "find_credentials",
+    "parse_address",
+]

@@ -1,0 +1,187 @@
+"""Answers challenges: Basic, and the Bearer token flow of Docker registries.
+
+Source: distribution's token authentication specification; RFC 7617; RFC 6750.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from reaper.registry.address import Address, is_loopback, origin_of
+from reaper.registry.challenge import Challenge, parse_challenges
+from reaper.registry.credentials import Credentials
+from reaper.registry.errors import AuthenticationError, ProtocolError, ServerError
+from reaper.registry.transport import TRANSPORT_ERRORS, transport_error
+
+#: What the specification says where a token does not state its lifetime, in seconds.
+DEFAULT_LIFETIME = 60.0
+#: A token is renewed when less than this share of its life is left.
+_RENEW_BEFORE = 0.2
+_MAX_TOKEN_ANSWER = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str
+    renew_at: float
+
+
+class Authenticator:
+    """Logs in to one registry, as its challenges ask for it.
+
+    Tokens are kept for each scope, and fetched once however many requests wait for one. ``clock`` returns
+    seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        address: Address,
+        credentials: Credentials | None,
+        *,
+        read_only: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._http = http
+        self._address = address
+        self._credentials = credentials
+        self._read_only = read_only
+        self._clock = clock
+        self._challenge: Challenge | None = None
+        self._tokens: dict[str, _Token] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def header(self, scope: str) -> str | None:
+        """Return the ``Authorization`` to send with a request that needs ``scope``, as far as is known.
+
+        Raises:
+            AuthenticationError: the token server refuses the login.
+            RegistryError: the token server cannot be asked.
+        """
+        challenge = self._challenge
+        if challenge is None:
+            token = self._credentials.token if self._credentials else None
+            return f"Bearer {token}" if token else None
+        if challenge.scheme == "basic":
+            return self._credentials.basic() if self._credentials else None
+        if self._credentials is not None and self._credentials.token:
+            return f"Bearer {self._credentials.token}"
+        return f"Bearer {await self._token(challenge, scope)}"
+
+    def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
+        """Take note of the challenges of a 401; tell whether asking again can help.
+
+        ``sent`` is the Authorization that was refused. A token is renewed once; a password is final.
+
+        Raises:
+            ProtocolError: the registry asks for a kind of login that reaper does not know.
+        """
+        offered = parse_challenges(headers)
+        known = {challenge.scheme: challenge for challenge in reversed(offered)}
+        # A token is worth less to a thief than a password.
+        challenge = known.get("bearer") or known.get("basic")
+        if challenge is None:
+            raise ProtocolError(
+                f"{self._address} refuses the request (401) and offers no login that reaper knows"
+            )
+        first = self._challenge is None
+        self._challenge = challenge
+        if challenge.scheme == "basic":
+            return sent is None and self._credentials is not None and self._credentials.basic() is not None
+        held = self._tokens.pop(scope, None)
+        return first or sent is None or (held is not None and sent == f"Bearer {held.value}")
+
+    async def _token(self, challenge: Challenge, scope: str) -> str:
+        async with self._locks.setdefault(scope, asyncio.Lock()):
+            held = self._tokens.get(scope)
+            if held is None or self._clock() >= held.renew_at:
+                held = await self._fetch(challenge, scope)
+                self._tokens[scope] = held
+            return held.value
+
+    async def _fetch(self, challenge: Challenge, scope: str) -> _Token:
+        realm = self._realm(challenge)
+        parameters = (
+            [("service", challenge.parameters["service"])] if "service" in challenge.parameters else []
+        )
+        parameters += [("scope", scope)] if scope else []
+        what = f"the token server {urlsplit(realm).hostname}"
+        credentials = self._credentials
+        asked = self._clock()
+        try:
+            if credentials is not None and credentials.identity_token and not self._read_only:
+                form = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token}
+                request = self._http.build_request(
+                    "POST", realm, data={**form, **parameters, "client_id": "reaper"}
+                )
+            else:
+                headers = {}
+                basic = credentials.basic() if credentials else None
+                if basic is not None and credentials is not None and credentials.username is not None:
+                    headers["Authorization"] = basic
+                    parameters["account"] = credentials.username
+                request = self._http.build_request("GET", realm, params=parameters, headers=headers)
+            response = await self._http.send(request, stream=True)
+            try:
+                content = b""
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > _MAX_TOKEN_ANSWER:
+                        raise ProtocolError(f"{what} answers with far too much")
+            finally:
+                await response.aclose()
+        except TRANSPORT_ERRORS as error:
+            raise transport_error(error, self._address, what) from error
+        status = response.status_code
+        if status in (400, 401, 403):
+            raise AuthenticationError(
+                f"{what} refuses the login for {scope or 'the registry'} ({status})",
+                hint=self._login_hint(),
+                status=status,
+            )
+        if status != 200:
+            raise ServerError(f"{what} answers with {status}", status=status)
+        return self._read(content, what, asked)
+
+    def _read(self, content: bytes, what: str, asked: float) -> _Token:
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"{what} does not answer with JSON") from error
+        found = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
+        if not isinstance(found, str) or not found.isascii() or not found.isprintable():
+            raise ProtocolError(f"{what} answers without a token")
+        lifetime = answer.get("expires_in")
+        valid = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool) and lifetime > 0
+        return _Token(found, asked + (lifetime if valid else DEFAULT_LIFETIME) * (1 - _RENEW_BEFORE))
+
+    def _realm(self, challenge: Challenge) -> str:
+        """Return where to fetch tokens: over TLS, on loopback, or at the registry's own origin."""
+        realm = challenge.parameters.get("realm", "")
+        parts = urlsplit(realm)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ProtocolError(f"{self._address} names no valid token server")
+        private = parts.scheme == "https" or is_loopback(parts.hostname)
+        if not private and origin_of(realm) != self._address.origin:
+            raise AuthenticationError(
+                f"{self._address} names a token server on another host without TLS ({parts.hostname}); "
+                "the login is not sent there"
+            )
+        return realm
+
+    def _login_hint(self) -> str:
+        if self._credentials is None:
+            return "no login was found for it: set username and password_file, or use --docker-config"
+        return f"the login was {self._credentials}"
+
+    def refused(self, what: str, scope: str) -> AuthenticationError:
+        """Return the error for a 401 that stays."""
+        return AuthenticationError(
+            f"{what}: the login is refused (401), for {scope}", hint=self._login_hint(), status=401
+        )
