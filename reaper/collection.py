@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,6 +12,7 @@ import structlog
 from reaper.collect import CollectionResult, Collector, Mode, Outcome, Phase, recover, run_procedure
 from reaper.collect.base import Progress
 from reaper.core.duration import format_duration
+from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.registry import RegistryClient, RegistryMode
 from reaper.report.model import CollectionReport
 from reaper.store import State, Store
@@ -129,9 +130,7 @@ class Collection:
         """
         phase = await asyncio.to_thread(self._store.observations.fact, self._registry, _PHASE)
         if phase is not None:
-            await recover(
-                Phase(phase), self._collector, probe_mode=self._mode, record_phase=self._record
-            )
+            await recover(Phase(phase), self._collector, probe_mode=self._mode, record_phase=self._record)
 
     async def _mode(self) -> Mode:
         return _MODES[await self._client.mode()]
@@ -159,3 +158,34 @@ def _report(result: CollectionResult) -> CollectionReport:
         detail=result.detail,
         warnings=list(result.warnings),
     )
+
+
+class JournaledSizes:
+    """The sizes of the blobs that journaled deletes set free: a collector does not print any.
+
+    Read once, when the first size is asked for; only what can still be undone counts.
+    """
+
+    def __init__(self, store: Store, registry: str) -> None:
+        self._store = store
+        self._registry = registry
+        self._sizes: dict[str, int] | None = None
+
+    def __call__(self, digest: str) -> int | None:
+        """Return the blob's size in bytes, or None where no journaled manifest says it."""
+        if self._sizes is None:
+            self._sizes = dict(self._read())
+        return self._sizes.get(digest)
+
+    def _read(self) -> Iterator[tuple[str, int]]:
+        before: int | None = None
+        while page := self._store.journal.undoable(self._registry, limit=500, before=before):
+            before = page[-1].id
+            for entry in page:
+                yield entry.digest, len(entry.content)
+                try:
+                    manifest = parse_manifest(entry.content, entry.media_type, entry.digest)
+                except ManifestError:
+                    continue
+                for blob in manifest.blobs:
+                    yield blob.digest, blob.size

@@ -45,8 +45,15 @@ def run(
 ) -> None:
     """Run once, write the report, and exit with the outcome's code."""
     from reaper.cli.exits import Exit, UsageError, exit_for_outcome
-    from reaper.cli.session import format_of, policies_of, report_output, run_async, session, settings_of
-    from reaper.collection import when_due
+    from reaper.cli.session import (
+        collection_of,
+        format_of,
+        policies_of,
+        report_output,
+        run_async,
+        session,
+        settings_of,
+    )
     from reaper.core.selectors import EVERYTHING, Glob, Selector
     from reaper.observe.progress import progress_bars
     from reaper.report.render import Format, render
@@ -74,9 +81,7 @@ def run(
                         policy=policy,
                         concurrency=opened.registry.concurrency,
                     ),
-                    collect=when_due(
-                        opened.client, opened.store, opened.registry.collect, registry=opened.key
-                    ),
+                    collect=collection_of(opened).when_due,
                     progress=progress,
                 )
                 loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reaper import __version__
-from reaper.cli import apply, audit, collect, look, policy, undo
+from reaper.cli import audit, collect, look, policy, undo
 from reaper.cli.options import Common, with_common
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def root(
     audit.run(common, dry_run=True, exit_code=exit_code)
 
 
-for module in (audit, look, undo, collect, policy, apply):
+for module in (audit, look, undo, collect, policy):
     module.register(app)
 
 

@@ -10,14 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from pydantic import SecretStr
+
 from reaper.cli.exits import UsageError
 from reaper.cli.options import Common, Format
+from reaper.collect import Collector, CommandCollector, NoneCollector
+from reaper.collect.base import Progress
+from reaper.collection import Collection, JournaledSizes
 from reaper.config.policies import load_policies
-from reaper.config.settings import RegistrySettings, Settings, load_settings
-from reaper.core.errors import ReaperError
+from reaper.config.settings import CollectSettings, RegistrySettings, Settings, load_settings
+from reaper.core.errors import InvalidInputError, ReaperError
 from reaper.core.policy import Policy
 from reaper.observe.logging import configure_logging
-from reaper.registry import RegistryClient, RegistryOptions
+from reaper.registry import (
+    Credentials,
+    RegistryClient,
+    RegistryOptions,
+    TLSOptions,
+    find_credentials,
+    parse_address,
+)
+from reaper.run import utc_now
 from reaper.store import Store, open_store
 
 Result = TypeVar("Result")
@@ -88,18 +101,65 @@ async def session(common: Common, settings: Settings, *, read_only: bool) -> Asy
 
 def registry_options(common: Common, registry: RegistrySettings, *, read_only: bool) -> RegistryOptions:
     """Return what the client needs to know of ``registry``."""
-    from reaper.registry import find_credentials, parse_address
-
     address = parse_address(registry.url)
-    explicit = registry.credentials()
     folder = common.docker_config or registry.docker_config
     return RegistryOptions(
         address=address,
-        credentials=explicit or find_credentials(address, docker_config=folder),
-        ca_file=registry.ca_file,
-        insecure=registry.insecure,
+        credentials=_login(registry) or find_credentials(address, docker_config=folder),
+        tls=TLSOptions(registry.ca_file, registry.insecure),
         read_only=read_only,
         concurrency=registry.concurrency,
+    )
+
+
+def _login(registry: RegistrySettings) -> Credentials | None:
+    """Return the login that the settings themselves name."""
+    source = f"the settings of registry {registry.name}"
+    token = _secret(registry.token, registry.token_file)
+    if token is not None:
+        return Credentials(source, token=token)
+    password = _secret(registry.password, registry.password_file)
+    return Credentials(source, registry.username, password) if password is not None else None
+
+
+def _secret(value: SecretStr | None, file: Path | None) -> str | None:
+    if value is not None:
+        return value.get_secret_value()
+    if file is None:
+        return None
+    try:
+        return file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidInputError(f"cannot read the secret in {file}: {reason}") from error
+
+
+def collection_of(opened: Session, *, on_progress: Progress = lambda _tally: None) -> Collection:
+    """Return the collections of the session's registry, as its settings have them."""
+    settings = opened.registry.collect
+    return Collection(
+        opened.client,
+        opened.store,
+        _collector(opened, settings),
+        registry=opened.key,
+        undo_window=settings.undo_window,
+        clock=utc_now,
+        concurrency=opened.registry.concurrency,
+        on_progress=on_progress,
+    )
+
+
+def _collector(opened: Session, settings: CollectSettings) -> Collector:
+    if settings.via == "none":
+        return NoneCollector()
+    read_only = settings.read_only
+    return CommandCollector(
+        settings.command,
+        read_only_on=read_only.on if read_only else (),
+        read_only_off=read_only.off if read_only else (),
+        restart=settings.restart,
+        timeout=settings.timeout.total_seconds(),
+        blob_size=JournaledSizes(opened.store, opened.key),
     )
 
 
