@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from reaper.collect import CollectionResult, Collector, Mode, Outcome, Phase, recover, run_procedure
+from reaper.collect import (
+    CollectError,
+    CollectionResult,
+    Collector,
+    Mode,
+    Outcome,
+    Phase,
+    recover,
+    run_procedure,
+)
 from reaper.collect.base import Progress
 from reaper.core.duration import format_duration
 from reaper.core.manifest import ManifestError, parse_manifest
@@ -21,6 +31,8 @@ from reaper.verify import verify
 _log = structlog.get_logger(__name__)
 
 _PHASE = "collection_phase"
+_DAMAGE = "known_damage"
+_DAMAGES_REMEMBERED = 10_000
 _MODES = {
     RegistryMode.WRITABLE: Mode.WRITABLE,
     RegistryMode.READ_ONLY: Mode.READ_ONLY,
@@ -116,21 +128,32 @@ class Collection:
             dry_run=dry_run,
             on_progress=self._on_progress,
         )
-        if result.outcome is Outcome.DONE and not dry_run:
+        if not dry_run and (result.began or result.outcome is Outcome.NOTHING):
+            # Also after a failure: once it has begun, any blob may be gone.
             journal = self._store.journal
             swept = await asyncio.to_thread(journal.mark_collected, self._registry, began, self._clock())
             _log.info("collected", registry=self._registry, blobs=result.blobs, entries=swept)
         return _report(result)
 
     async def recover(self) -> None:
-        """Put the registry back where a collection was cut short.
+        """Put the registry back where a collection was cut short, and see what that has cost.
 
         Raises:
-            CollectError: it could not be.
+            CollectError: it could not be put back, or something tagged cannot be pulled any more.
         """
-        phase = await asyncio.to_thread(self._store.observations.fact, self._registry, _PHASE)
-        if phase is not None:
-            await recover(Phase(phase), self._collector, probe_mode=self._mode, record_phase=self._record)
+        value = await asyncio.to_thread(self._store.observations.fact, self._registry, _PHASE)
+        if value is None:
+            return
+        phase = Phase(value)
+        _log.warning("collection_was_cut_short", registry=self._registry, phase=phase.value)
+        problems = await recover(phase, self._collector, probe_mode=self._mode, record_phase=self._record)
+        if phase is not Phase.MAKING_READ_ONLY:
+            await asyncio.to_thread(
+                self._store.journal.mark_collected, self._registry, self._clock(), self._clock()
+            )
+            problems += await self._verify()
+        if problems:
+            raise CollectError(f"a collection was cut short while {phase.value}: {'; '.join(problems)}")
 
     async def _mode(self) -> Mode:
         return _MODES[await self._client.mode()]
@@ -140,8 +163,18 @@ class Collection:
         await asyncio.to_thread(self._store.observations.set_fact, self._registry, _PHASE, value)
 
     async def _verify(self) -> Sequence[str]:
+        """Return what cannot be pulled, apart from what could not be pulled at the last look either.
+
+        Old damage is not the collection's doing, and must not keep the disk from being freed for ever.
+        """
         found = await verify(self._client, None, concurrency=self._concurrency)
-        return [*map(str, found.damages), *found.errors]
+        damages = [str(damage) for damage in found.damages]
+        facts = self._store.observations
+        earlier = await asyncio.to_thread(facts.fact, self._registry, _DAMAGE)
+        known = json.loads(earlier) if earlier else []
+        noted = json.dumps(damages[:_DAMAGES_REMEMBERED])
+        await asyncio.to_thread(facts.set_fact, self._registry, _DAMAGE, noted)
+        return [*(damage for damage in damages if damage not in known), *found.errors]
 
     async def _has_repositories(self) -> bool:
         async for _ in self._client.repositories():

@@ -181,6 +181,8 @@ class Run:
         if self._collect_when_due is not None:
             self._progress("collect", 0, None)
             self._collection = await self._collect_when_due()
+            if self._collection is not None and self._collection.outcome == "failed":
+                raise ReaperError(f"the collection failed, so nothing was deleted: {self._collection.detail}")
 
     async def _judge(self) -> None:
         """Inventory, decide, protect, plan: repository by repository, into the spool."""

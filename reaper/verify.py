@@ -1,33 +1,34 @@
-"""Proves that everything tagged can be pulled: every manifest, child, config and layer, with GET and HEAD only.
+"""Proves that everything tagged can be pulled: manifests, children, configs and layers. Only GET and HEAD.
 
-A HEAD proves nothing about a blob: after a collection without a restart, distribution answers 200 from its
-cache for a blob that is gone, and a GET then has an empty body. A truncated file keeps its old size in that
-cache as well. So each blob's last byte is asked for: it comes only if the file is there, opens, and is at
-least as long as its descriptor says, and it costs no more than the HEAD would have. With ``deep``, every
-byte is read and the digest computed.
+A HEAD proves little about a blob: after a collection without a restart, distribution answers 200 from its
+cache for a blob that is gone, and a GET then has an empty body. So each blob's first byte is read as well.
+With ``deep``, every byte is read and the digest computed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from reaper.concurrency import collect, in_order
 from reaper.core.manifest import Descriptor, Kind, Manifest, ManifestError, kind_of, parse_manifest
-from reaper.registry import BlobRangeError, ContentError, NotFoundError, RegistryClient, RegistryError
+from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError, TruncatedError
 
 #: How many repositories are looked at side by side, so that small ones do not wait for each answer in turn.
 REPOSITORIES_AT_ONCE: Final = 8
 #: Indexes of indexes are allowed; nobody nests them deeper than this on purpose.
 MAX_DEPTH: Final = 8
+_ATTEMPTS: Final = 3
 
 # Layers that stay with their publisher: image-spec 1.1, layer.md, "Non-Distributable Layers". Clients fetch
 # them from the descriptor's own addresses, so a registry need not have them.
-_ELSEWHERE: Final = ("vnd.docker.image.rootfs.foreign.", "vnd.oci.image.layer.nondistributable.")
+_ELSEWHERE: Final = (
+    "application/vnd.docker.image.rootfs.foreign.",
+    "application/vnd.oci.image.layer.nondistributable.",
+)
 
 
 class Progress(Protocol):
@@ -123,8 +124,8 @@ async def verify_each(
     deep: bool = False,
     concurrency: int = 16,
     progress: Progress = silent,
-) -> AsyncIterator[RepositoryCheck]:
-    """Verify one repository after another, with at most ``concurrency`` requests under way.
+) -> AsyncGenerator[RepositoryCheck, None]:
+    """Verify one repository after another; the client bounds how many requests are under way.
 
     Memory is bounded by the largest repositories, not by their number.
 
@@ -133,10 +134,10 @@ async def verify_each(
     """
     listed = repositories is None
     names = sorted([name async for name in client.repositories()]) if repositories is None else repositories
-    requests = asyncio.Semaphore(concurrency)
 
     async def check(name: str) -> RepositoryCheck:
-        return await _Verification(client, name, requests, deep=deep, listed=listed).run()
+        verification = _Verification(client, name, deep=deep, concurrency=concurrency, listed=listed)
+        return await verification.run()
 
     progress("verify", 0, len(names))
     async with aclosing(in_order(names, check, limit=min(REPOSITORIES_AT_ONCE, concurrency))) as checks:
@@ -147,31 +148,224 @@ async def verify_each(
             yield result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Look:
-    """What one look at a repository found. A problem is why something cannot be pulled."""
+    """One look at a repository. ``problems`` says of a digest why it cannot be pulled."""
 
-    tags: Mapping[str, str]
-    manifests: Mapping[str, Manifest]
-    blobs: Mapping[Descriptor, str | None]
-    problems: Mapping[str, str]
-    errors: tuple[str, ...]
+    tags: dict[str, str] = field(default_factory=dict)
+    unresolved: list[str] = field(default_factory=list)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    blobs: dict[str, Descriptor] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    bytes: int = 0
 
 
 class _Verification:
     """One repository while it is verified."""
 
     def __init__(
-        self,
-        client: RegistryClient,
-        repository: str,
-        requests: asyncio.Semaphore,
-        *,
-        deep: bool,
-        listed: bool,
+        self, client: RegistryClient, repository: str, *, deep: bool, concurrency: int, listed: bool
     ) -> None:
         self._client = client
         self._repository = repository
-        self._requests = requests
         self._deep = deep
+        self._concurrency = concurrency
         self._listed = listed
+
+    async def run(self) -> RepositoryCheck:
+        """Look at the repository; look again where what seems damaged was only changed meanwhile."""
+        look = await self._look()
+        damages = list(self._damages(look))
+        if damages and await self._has_changed(look, {damage.tag for damage in damages}):
+            look = await self._look()
+            damages = list(self._damages(look))
+        return RepositoryCheck(
+            self._repository,
+            tags=len(look.tags) + len(look.unresolved),
+            manifests=len(look.manifests),
+            blobs=len(look.blobs),
+            bytes=look.bytes,
+            damages=tuple(damages),
+            errors=tuple(f"{self._repository}: {error}" for error in look.errors),
+        )
+
+    async def _look(self) -> _Look:
+        look = _Look()
+        await self._resolve_tags(look)
+        await self._read_manifests(look)
+        await self._check_blobs(look)
+        return look
+
+    async def _resolve_tags(self, look: _Look) -> None:
+        try:
+            names = await self._client.tags(self._repository)
+        except NotFoundError as error:
+            # An emptied repository stays in the catalog; one that somebody asks for has to be there.
+            if not self._listed:
+                look.errors.append(error.message)
+            return
+        except RegistryError as error:
+            look.errors.append(error.message)
+            return
+
+        async def resolve(name: str) -> None:
+            try:
+                resolved = await self._client.head(self._repository, name)
+            except RegistryError as error:
+                look.errors.append(f"tag {name}: {error.message}")
+                return
+            if resolved is None:
+                look.unresolved.append(name)
+            else:
+                look.tags[name] = resolved.digest
+
+        await collect(names, resolve, limit=self._concurrency)
+
+    async def _read_manifests(self, look: _Look) -> None:
+        """Read every tagged manifest, and level by level what is below it."""
+        level = {digest: Descriptor(digest, -1, "") for digest in look.tags.values()}
+        for _ in range(MAX_DEPTH + 1):
+            await collect(level.values(), lambda wanted: self._read(look, wanted), limit=self._concurrency)
+            found = [look.manifests[digest] for digest in level if digest in look.manifests]
+            level = {child.digest: child for manifest in found for child in manifest.children}
+            level = {digest: child for digest, child in level.items() if not _is_known(look, digest)}
+            if not level:
+                return
+        look.errors.append(f"an index is nested more than {MAX_DEPTH} deep")
+
+    async def _read(self, look: _Look, wanted: Descriptor) -> None:
+        try:
+            raw = await self._client.manifest(self._repository, wanted.digest)
+            if raw is None:
+                if kind_of(wanted.media_type) is Kind.UNKNOWN and wanted.media_type:
+                    # BuildKit's caches list layers where an index has manifests.
+                    look.blobs[wanted.digest] = wanted
+                else:
+                    look.problems[wanted.digest] = "is not found"
+                return
+            manifest = parse_manifest(raw.content, raw.media_type, wanted.digest)
+        except (ProtocolError, ManifestError) as error:
+            look.problems[wanted.digest] = f"is broken: {error.message}"
+            return
+        except RegistryError as error:
+            look.errors.append(f"manifest {wanted.digest}: {error.message}")
+            return
+        look.manifests[manifest.digest] = manifest
+        look.bytes += manifest.size
+        for blob in manifest.blobs:
+            look.blobs[blob.digest] = blob
+
+    async def _check_blobs(self, look: _Look) -> None:
+        async def check(blob: Descriptor) -> None:
+            try:
+                size = await self._blob_size(blob)
+            except _DamagedError as damage:
+                look.problems[blob.digest] = str(damage)
+            except RegistryError as error:
+                look.errors.append(f"blob {blob.digest}: {error.message}")
+            else:
+                look.bytes += size
+
+        await collect(list(look.blobs.values()), check, limit=self._concurrency)
+
+    async def _blob_size(self, blob: Descriptor) -> int:
+        """Return the blob's size in bytes when it can be pulled.
+
+        Raises:
+            _DamagedError: it cannot.
+            RegistryError: that could not be found out.
+        """
+        size = await self._client.head_blob(self._repository, blob.digest)
+        if size is None:
+            if blob.media_type.startswith(_ELSEWHERE):
+                return 0
+            raise _DamagedError("is not found")
+        # Schema 1 states no sizes.
+        if blob.size and size != blob.size:
+            raise _DamagedError(f"has {size} bytes instead of {blob.size}")
+        if size == 0 and not self._deep:
+            return 0
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._read_bytes(blob, size)
+            except NotFoundError:
+                raise _DamagedError("is said to be there, and is not found") from None
+            except TruncatedError as error:
+                # A broken connection looks the same, but not every time.
+                if attempt + 1 == _ATTEMPTS:
+                    raise _DamagedError(f"cannot be read: {error.message}") from error
+            else:
+                break
+        return size
+
+    async def _read_bytes(self, blob: Descriptor, size: int) -> None:
+        """Read all of a blob, or its first byte.
+
+        Raises:
+            _DamagedError: the bytes are not the blob's.
+            RegistryError: they could not be read.
+        """
+        read = 0
+        content = hashlib.new(blob.digest.partition(":")[0])
+        at_most = None if self._deep else 1
+        async for chunk in self._client.read_blob(self._repository, blob.digest, at_most=at_most):
+            read += len(chunk)
+            if self._deep:
+                content.update(chunk)
+        expected = size if self._deep else 1
+        if read != expected:
+            raise _DamagedError(f"is said to have {size} bytes, and only {read} of {expected} asked for come")
+        if self._deep and f"{content.name}:{content.hexdigest()}" != blob.digest:
+            raise _DamagedError("has other content than its digest says")
+
+    async def _has_changed(self, look: _Look, damaged: set[str]) -> bool:
+        """Tell whether a damaged tag was moved or deleted since: what it needed may have gone with it."""
+        try:
+            names = set(await self._client.tags(self._repository))
+            now = await collect(
+                sorted(damaged & names),
+                lambda name: self._client.head(self._repository, name),
+                limit=self._concurrency,
+            )
+        except RegistryError:
+            return False  # The damage stands; that it could not be looked at again proves nothing else.
+        digests = [None if resolved is None else resolved.digest for resolved in now]
+        return not damaged <= names or digests != [look.tags.get(name) for name in sorted(damaged & names)]
+
+    def _damages(self, look: _Look) -> Iterator[Damage]:
+        """Yield, tag by tag, everything that the tag needs and that cannot be pulled."""
+        for tag in sorted(look.unresolved):
+            yield Damage(self._repository, tag, "", "manifest", "is not found, although the tag is listed")
+        if not look.problems:
+            return
+        for tag, digest in sorted(look.tags.items()):
+            for what, needed in _needs(look.manifests, digest):
+                if needed in look.problems:
+                    yield Damage(self._repository, tag, needed, what, look.problems[needed])
+
+
+class _DamagedError(Exception):
+    """Why a blob cannot be pulled."""
+
+
+def _is_known(look: _Look, digest: str) -> bool:
+    return digest in look.manifests or digest in look.problems or digest in look.blobs
+
+
+def _needs(manifests: Mapping[str, Manifest], digest: str) -> Iterator[tuple[str, str]]:
+    """Yield what pulling ``digest`` needs, itself first, each once, with what it is."""
+    pending = [("manifest", digest)]
+    seen = set()
+    while pending:
+        what, current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        yield what, current
+        manifest = manifests.get(current)
+        if manifest is not None:
+            pending += [("child", child.digest) for child in manifest.children]
+            pending += [("layer", layer.digest) for layer in manifest.layers]
+            if manifest.config is not None:
+                pending.append(("config", manifest.config.digest))

@@ -244,7 +244,15 @@ def _render(common: Common, title: str, columns: list[str], rows: list[dict[str,
     from reaper.report.render import Format as ReportFormat
 
     with report_output(common) as out:
-        shown = [Column(key, key.replace("_", " ")) for key in columns]
+        shown = [
+            Column(
+                key,
+                key.replace("_", " "),
+                "right" if key in ("size", "referrers") else "left",
+                unit="bytes" if key == "size" else "digest" if (key, columns[0]) == ("digest", "tag") else "",
+            )
+            for key in columns
+        ]
         render_rows(title, shown, rows, ReportFormat(format_of(common).value), out)
 
 

@@ -57,6 +57,8 @@ def register(app: typer.Typer) -> None:
                     entries = with_parts(wanted, store.journal.undoable(key))
                     results = await restore(opened.client, store, entries, clock=utc_now, force=force)
             _show(common, results)
+            if any(result.restored for result in results):
+                typer.echo("The policies have not changed: as they are, a run deletes this again.", err=True)
             return Exit.DONE if all(result.restored for result in results) else Exit.PARTIAL
 
         raise typer.Exit(int(run_async(work())))

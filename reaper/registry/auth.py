@@ -107,10 +107,8 @@ class Authenticator:
 
     async def _fetch(self, challenge: Challenge, scope: str) -> _Token:
         realm = self._realm(challenge)
-        parameters = (
-            [("service", challenge.parameters["service"])] if "service" in challenge.parameters else []
-        )
-        parameters += [("scope", scope)] if scope else []
+        wanted = {"service": challenge.parameters.get("service", ""), "scope": scope}
+        parameters = {key: value for key, value in wanted.items() if value}
         what = f"the token server {urlsplit(realm).hostname}"
         credentials = self._credentials
         asked = self._clock()

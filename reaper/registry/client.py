@@ -281,18 +281,11 @@ class RegistryClient:
         path = f"/v2/{repository}/blobs/{digest}"
         ranged = {} if at_most is None else {"Range": f"bytes=0-{at_most - 1}"}
         async with self._limiter.slot():
-            response = await self._open(
-                "GET", self.url + path, scope=_pull(repository), headers={"Accept": "*/*", **ranged}
-            )
+            response = await self._open_blob(path, repository, {"Accept": "*/*", **ranged})
             try:
-                if response.status_code == 404:
-                    raise NotFoundError(f"{path} is not there", status=404)
-                if response.status_code not in (200, 206):
-                    raise RegistryError(
-                        f"{path}: unexpected answer {response.status_code}", status=response.status_code
-                    )
                 left = at_most
-                async for chunk in response.aiter_bytes():
+                # Raw: a storage host's Content-Encoding would hide the bytes that the digest is of.
+                async for chunk in response.aiter_raw():
                     if left is not None:
                         chunk = chunk[:left]
                         left -= len(chunk)
@@ -303,6 +296,21 @@ class RegistryClient:
                 raise transport_error(error, self._address, path) from error
             finally:
                 await response.aclose()
+
+    async def _open_blob(self, path: str, repository: str, headers: dict[str, str]) -> httpx.Response:
+        async for attempt in self._attempts("GET"):
+            with attempt:
+                response = await self._open("GET", self.url + path, scope=_pull(repository), headers=headers)
+                if response.status_code in (200, 206):
+                    return response
+                await response.aclose()
+                self._refuse_strain(response, path)
+                if response.status_code == 404:
+                    raise NotFoundError(f"{path} is not there", status=404)
+                raise RegistryError(
+                    f"{path}: unexpected answer {response.status_code}", status=response.status_code
+                )
+        raise UnreachableError(f"{self.url} cannot be reached")
 
     async def has_referrers_api(self, repository: str) -> bool:
         """Tell whether the registry lists referrers itself (end-12a); it is asked once."""
@@ -447,20 +455,35 @@ class RegistryClient:
         """Send a request and read its answer, again where that may help and does no harm."""
         url = target if "://" in target else self.url + target
         sent = {**({"Accept": accept} if accept else {}), **(headers or {})}
-        async for attempt in stamina.retry_context(
-            on=lambda error: _worth_another_try(error, method),
-            attempts=self._options.attempts,
-            timeout=180.0,
-            wait_initial=0.2,
-            wait_max=10.0,
-            wait_jitter=0.3,
-        ):
+        async for attempt in self._attempts(method):
             with attempt:
                 async with self._limiter.slot():
                     return await self._once(
                         method, url, scope=scope, headers=sent, content=content, limit=limit
                     )
         raise UnreachableError(f"{self.url} cannot be reached")
+
+    def _attempts(self, method: str) -> AsyncIterator[stamina.Attempt]:
+        return stamina.retry_context(
+            on=lambda error: _worth_another_try(error, method),
+            attempts=self._options.attempts,
+            timeout=180.0,
+            wait_initial=0.2,
+            wait_max=10.0,
+            wait_jitter=0.3,
+        ).__aiter__()
+
+    def _refuse_strain(self, response: httpx.Response, path: str) -> None:
+        """Raise for an answer that says that the registry is overloaded or failing."""
+        status = response.status_code
+        pause = _retry_after(response.headers)
+        if status == 429:
+            self._limiter.strained(pause)
+            raise ThrottledError(f"{path}: too many requests (429)", status=status, retry_after=pause)
+        if status >= 500 and status != 501:
+            if status == 503:
+                self._limiter.strained(pause)
+            raise ServerError(f"{path}: the registry failed ({status})", status=status, retry_after=pause)
 
     async def _once(
         self,
@@ -481,16 +504,8 @@ class RegistryClient:
             raise transport_error(error, self._address, path) from error
         finally:
             await response.aclose()
+        self._refuse_strain(response, path)
         status = response.status_code
-        if status == 429:
-            pause = _retry_after(response.headers)
-            self._limiter.strained(pause)
-            raise ThrottledError(f"{path}: too many requests (429)", status=status, retry_after=pause)
-        if status >= 500 and status != 501:
-            pause = _retry_after(response.headers)
-            if status == 503:
-                self._limiter.strained(pause)
-            raise ServerError(f"{path}: the registry failed ({status})", status=status, retry_after=pause)
         if status == 403:
             raise DeniedError(f"{path}: access is denied (403), for {scope or 'the registry'}", status=status)
         self._limiter.succeeded(time.monotonic() - began)

@@ -13,13 +13,15 @@ from reaper.report.text import human_bytes, safe, timestamp
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the rows' key, its heading, and how people see it. ``unit`` bytes: sizes in binary units."""
+    """A column: the rows' key, its heading, and how people see it. ``unit`` bytes: sizes in binary units.
+    ``unit`` digest: people see as much of it as tells two apart; machines get all of it.
+    """
 
     key: str
     header: str
     justify: Literal["left", "right"] = "left"
     style: str = ""
-    unit: Literal["", "bytes"] = ""
+    unit: Literal["", "bytes", "digest"] = ""
 
     def shown(self, row: Mapping[str, object]) -> str:
         """Return the row's value as people see it; not yet escaped."""
@@ -35,6 +37,8 @@ class Column:
                 return f"{value:,}"
             case datetime():
                 return timestamp(value)
+            case str() if self.unit == "digest":
+                return value[: len("sha256:") + 12]
             case str():
                 return value
             case Iterable():

@@ -140,6 +140,23 @@ class Observations:
         """Forget tags that were taken off. Their manifests count as untagged from the next complete look."""
         self._forget(registry, repository, names, (tables.tags.c.name,))
 
+    def remember(
+        self,
+        registry: str,
+        repository: str,
+        at: datetime,
+        tags: Mapping[str, TagRecord],
+        manifests: Mapping[str, ManifestRecord],
+    ) -> None:
+        """Put records back that were forgotten, as they were: what is restored was not pushed just now."""
+        with self._database.writing() as connection:
+            known = _identify(connection, registry, repository) or _introduce(
+                connection, registry, repository, at
+            )
+            write = _Writer(self._database, connection, known.id, at)
+            write.changes(_TAGS, {}, tags, ())
+            write.changes(_MANIFESTS, {}, manifests, ())
+
     def _forget(
         self, registry: str, repository: str, values: Iterable[str], columns: Iterable[Column[str]]
     ) -> None:

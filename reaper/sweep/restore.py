@@ -13,6 +13,7 @@ from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.core.reference import subject_of_tag
 from reaper.registry import RegistryClient, RegistryError
 from reaper.store import Action, JournalEntry, State, Store
+from reaper.sweep.memory import put_back
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ async def _restore_tags(
     except RegistryError as error:
         await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
         return RestoreResult(entry, False, tuple(done), error.message)
+    await asyncio.to_thread(put_back, store, entry, clock())
     await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORED, clock(), None)
     _log.info("manifest_restored", repository=entry.repository, digest=entry.digest, tags=done)
     return RestoreResult(entry, True, tuple(done), "; ".join(left))

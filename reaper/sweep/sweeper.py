@@ -19,8 +19,9 @@ from reaper.registry import (
     RegistryClient,
     RegistryError,
 )
-from reaper.store import NewEntry, State, Store
+from reaper.store import NewEntry, RepositoryRecord, State, Store
 from reaper.store import Action as JournalAction
+from reaper.sweep.memory import remembered
 from reaper.sweep.recheck import ChangedError, Recheck
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +71,7 @@ class Sweeper:
         self._may_write = may_write
         self._concurrency = concurrency
         self._freshness = freshness
+        self._record = RepositoryRecord()
 
     async def sweep(self, plan: RepositoryPlan, tags: Mapping[str, str]) -> AsyncIterator[StepResult]:
         """Carry out ``plan`` and yield what became of each step; stop between any two by not asking on.
@@ -85,6 +87,7 @@ class Sweeper:
         recheck = Recheck(
             self._client, plan.repository, tags, concurrency=self._concurrency, freshness=self._freshness
         )
+        self._record = await asyncio.to_thread(self._store.observations.load, self._registry, plan.repository)
         stays: set[str] = set()
         for step in plan.steps:
             held_by = next((owner for owner in step.after if owner in stays), None)
@@ -195,6 +198,7 @@ class Sweeper:
             reason=step.reason,
             run_id=self._run_id,
             created_at=self._clock(),
+            plan=remembered(self._record, step),
         )
         return await asyncio.to_thread(self._store.journal.begin, entry)
 

@@ -1,0 +1,47 @@
+"""Keeps with a journal entry what was known of its times, so that a restored image is as old as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reaper.core.plan import Action, Step
+from reaper.store import JournalEntry, ManifestRecord, RepositoryRecord, Store, TagRecord
+
+Record = TypeVar("Record", TagRecord, ManifestRecord)
+
+
+def remembered(record: RepositoryRecord, step: Step) -> dict[str, Any]:
+    """Return what ``record`` says of the step's manifest and tags, ready for JSON."""
+    manifest = record.manifests.get(step.digest) if step.action is Action.DELETE else None
+    tags = {name: _as_json(record.tags[name]) for name in step.tags if name in record.tags}
+    return {"manifest": _as_json(manifest) if manifest else None, "tags": tags}
+
+
+def put_back(store: Store, entry: JournalEntry, at: datetime) -> None:
+    """Remember the times of a restored entry as they were before its delete."""
+    manifest = entry.plan.get("manifest")
+    tags = {name: _from_json(TagRecord, values) for name, values in entry.plan.get("tags", {}).items()}
+    manifests = {entry.digest: _from_json(ManifestRecord, manifest)} if manifest else {}
+    if tags or manifests:
+        store.observations.remember(entry.registry, entry.repository, at, tags, manifests)
+
+
+def _as_json(record: TagRecord | ManifestRecord) -> dict[str, Any]:
+    return {
+        key: value.isoformat() if isinstance(value, datetime) else value
+        for key, value in asdict(record).items()
+    }
+
+
+def _from_json(kind: type[Record], values: Mapping[str, Any]) -> Record:
+    known = {field.name for field in fields(kind)}
+    return kind(
+        **{
+            key: datetime.fromisoformat(value) if isinstance(value, str) and key != "digest" else value
+            for key, value in values.items()
+            if key in known
+        }
+    )
