@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -23,6 +23,7 @@ from reaper.core.retention import Decision, Decisions, decide
 from reaper.core.selectors import EVERYTHING, Selector
 from reaper.core.snapshot import Snapshot
 from reaper.inventory import IncompleteError, Inventory
+from reaper.progress import Progress, silent
 from reaper.registry import RegistryClient
 from reaper.report.build import repository_report, unread_report
 from reaper.report.model import (
@@ -44,17 +45,6 @@ _log = structlog.get_logger(__name__)
 
 #: How many repositories are read at once; each asks for its tags side by side as well.
 REPOSITORIES_AT_ONCE = 8
-
-
-class Progress(Protocol):
-    """Is told how far a run is; ``total`` is None where that is not known."""
-
-    def __call__(self, phase: str, done: int, total: int | None) -> None:
-        """Take note of ``done`` out of ``total`` in ``phase``."""
-
-
-def silent(phase: str, done: int, total: int | None) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)

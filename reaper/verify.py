@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from reaper.concurrency import collect, in_order
 from reaper.core.manifest import Descriptor, Kind, Manifest, ManifestError, kind_of, parse_manifest
+from reaper.progress import Progress, silent
 from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError, TruncatedError
 
 #: How many repositories are looked at side by side, so that small ones do not wait for each answer in turn.
@@ -29,17 +30,6 @@ _ELSEWHERE: Final = (
     "application/vnd.docker.image.rootfs.foreign.",
     "application/vnd.oci.image.layer.nondistributable.",
 )
-
-
-class Progress(Protocol):
-    """Is told how far the verification is."""
-
-    def __call__(self, phase: str, done: int, total: int | None) -> None:
-        """Take note of ``done`` out of ``total`` repositories."""
-
-
-def silent(phase: str, done: int, total: int | None) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ def register(app: typer.Typer) -> None:
                     await settle(opened.client, opened.store, registry=opened.key, clock=utc_now)
                     wait = None if ignore_undo_window else collection.wait()
                     if wait is not None:
+                        until = f"{wait.until:%Y-%m-%d %H:%M:%SZ}"
                         raise BlockedError(
-                            f"{wait.entries} deletes can still be undone, until {wait.until:%Y-%m-%d %H:%M:%SZ}",
+                            f"{wait.entries} deletes can still be undone, until {until}",
                             hint="--ignore-undo-window collects all the same",
                         )
                     return await collection.now()

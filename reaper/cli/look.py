@@ -131,7 +131,7 @@ async def _with_referrers(opened: Session, snapshot: Snapshot, named: Reference)
     from reaper.inventory import Inventory
     from reaper.run import utc_now
 
-    digest = _require(snapshot, named)
+    digest = _require(snapshot, named) or ""
     if not await opened.client.has_referrers_api(snapshot.repository):
         return snapshot
     inventory = Inventory(opened.client, opened.store, registry=opened.key, now=utc_now())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from pydantic import SecretStr
+import typer
 
 from reaper.cli.exits import UsageError
 from reaper.cli.options import Common, Format
@@ -19,7 +19,7 @@ from reaper.collect.base import Progress
 from reaper.collection import Collection, JournaledSizes
 from reaper.config.policies import load_policies
 from reaper.config.settings import CollectSettings, RegistrySettings, Settings, load_settings
-from reaper.core.errors import InvalidInputError, ReaperError
+from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
 from reaper.observe.logging import configure_logging
 from reaper.registry import (
@@ -69,6 +69,8 @@ def settings_of(common: Common) -> Settings:
         overrides["log"] = log
     settings = load_settings(common.config, overrides)
     configure_logging(settings.log.format, settings.log.level)
+    for warning in settings.warnings:
+        typer.echo(f"reaper: {warning}", err=True)
     return settings
 
 
@@ -114,24 +116,11 @@ def registry_options(common: Common, registry: RegistrySettings, *, read_only: b
 
 def _login(registry: RegistrySettings) -> Credentials | None:
     """Return the login that the settings themselves name."""
-    source = f"the settings of registry {registry.name}"
-    token = _secret(registry.token, registry.token_file)
-    if token is not None:
-        return Credentials(source, token=token)
-    password = _secret(registry.password, registry.password_file)
-    return Credentials(source, registry.username, password) if password is not None else None
-
-
-def _secret(value: SecretStr | None, file: Path | None) -> str | None:
-    if value is not None:
-        return value.get_secret_value()
-    if file is None:
+    login = registry.credentials()
+    if login is None:
         return None
-    try:
-        return file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidInputError(f"cannot read the secret in {file}: {reason}") from error
+    source = f"the settings of registry {registry.name}"
+    return Credentials(source, login.username, login.password, login.token)
 
 
 def collection_of(opened: Session, *, on_progress: Progress = lambda _tally: None) -> Collection:
@@ -154,10 +143,10 @@ def _collector(opened: Session, settings: CollectSettings) -> Collector:
         return NoneCollector()
     read_only = settings.read_only
     return CommandCollector(
-        settings.command,
+        settings.command or (),
         read_only_on=read_only.on if read_only else (),
         read_only_off=read_only.off if read_only else (),
-        restart=settings.restart,
+        restart=settings.restart or (),
         timeout=settings.timeout.total_seconds(),
         blob_size=JournaledSizes(opened.store, opened.key),
     )

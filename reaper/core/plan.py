@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reaper.core.errors import ReaperError
+from reaper.core.reference import short
 from reaper.core.retention import Decision, Decisions, TagDecision
 from reaper.core.snapshot import Snapshot
 
@@ -179,7 +180,7 @@ class _Planner:
         relation = (
             "a referrer of" if owners[0] == self._snapshot.manifests[digest].manifest.subject else "part of"
         )
-        reason = f"{relation} {owners[0]}, which is deleted"
+        reason = f"{relation} {short(owners[0])}, which is deleted"
         policy = self._decisions.policies[0] if self._decisions.policies else ""
         return Step(Action.DELETE, digest, media_type, (), reason, policy, after=owners)
 
@@ -208,9 +209,11 @@ class _Planner:
             return untagged.reason
         parents = [owner for owner in self._snapshot.parents.get(digest, ()) if owner in self._decisions.kept]
         if parents:
-            return f"part of {parents[0]}, which is kept"
+            return f"part of {short(parents[0])}, which is kept"
         owners = [owner for owner in self._owners(digest) if owner in self._decisions.kept]
-        return f"refers to {owners[0]}, which is kept" if owners else "no policy matches this repository"
+        return (
+            f"refers to {short(owners[0])}, which is kept" if owners else "no policy matches this repository"
+        )
 
     def _untags(self, digest: str) -> Iterator[Step]:
         media_type = self._snapshot.manifests[digest].manifest.media_type

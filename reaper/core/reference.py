@@ -46,6 +46,12 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
+def short(digest: str) -> str:
+    """Return as much of ``digest`` as people need to tell two apart: ``sha256:`` and twelve digits."""
+    algorithm, colon, value = digest.partition(":")
+    return f"{algorithm}{colon}{value[:12]}"
+
+
 def subject_of_tag(tag: str) -> str | None:
     """Return the digest that a referrer's tag (``sha256-<hex>[.sig|.att|.sbom]``) names, or None.
 

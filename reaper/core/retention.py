@@ -17,6 +17,7 @@ from reaper.core.duration import describe_age, format_duration
 from reaper.core.keepers import Candidate, Context, judge, latest_expiry
 from reaper.core.manifest import Kind
 from reaper.core.policy import Policy, Rule
+from reaper.core.reference import short
 from reaper.core.snapshot import Snapshot, TagEntry
 from reaper.core.times import Moment, Source, created, pushed, pushed_digest
 
@@ -289,7 +290,7 @@ class _Judge:
         if subject in self._snapshot.manifests:
             return None
         # The subject may be about to be pushed: the specification lets referrers come first.
-        found = self._without_tag(tag.digest, tag.first_seen, f"its subject {subject} is not here,")
+        found = self._without_tag(tag.digest, tag.first_seen, f"its subject {short(subject)} is not here,")
         return TagDecision(tag.name, tag.digest, found.decision, found.reason, found.policy, "referrer")
 
     def _without_tag(self, digest: str, since: datetime | None, what: str) -> UntaggedDecision:
@@ -331,14 +332,14 @@ class _Judge:
             tag.name,
             tag.digest,
             Decision.EXPIRE,
-            f"refers to {subject}, which expires",
+            f"refers to {short(subject)}, which expires",
             policy=self._policies[0].name,
             rule="referrer",
         )
         if subject in kept:
             return self._kept_with(decision, subject, tags)
         if tag.digest in kept:
-            reason = f"refers to {subject}, which expires, but its manifest is kept"
+            reason = f"refers to {short(subject)}, which expires, but its manifest is kept"
             return replace(decision, reason=reason)
         return decision
 
@@ -350,7 +351,7 @@ class _Judge:
         return replace(
             decision,
             decision=Decision.KEEP,
-            reason=f"refers to {subject}, which is kept",
+            reason=f"refers to {short(subject or '')}, which is kept",
             policy=BUILT_IN,
             rule="referrer",
             expires_at=latest_expiry(ends) if ends else None,

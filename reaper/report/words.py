@@ -187,6 +187,5 @@ def hints(report: RunReport) -> Iterator[Hint]:
     plans_something = summary.manifests_to_delete or summary.expired_tags
     if report.dry_run and plans_something and not stopped and not report.guards:
         yield Hint("To do this, with the same options:", "reaper run")
-        yield Hint("To review it as a file first:", "reaper plan -o plan.json")
     if not report.dry_run and (summary.deleted_manifests or summary.untagged_tags):
         yield Hint("To undo it, until the next collection:", f"reaper restore --run {report.run_id}")

@@ -38,10 +38,9 @@ def _as_json(record: TagRecord | ManifestRecord) -> dict[str, Any]:
 
 def _from_json(kind: type[Record], values: Mapping[str, Any]) -> Record:
     known = {field.name for field in fields(kind)}
-    return kind(
-        **{
-            key: datetime.fromisoformat(value) if isinstance(value, str) and key != "digest" else value
-            for key, value in values.items()
-            if key in known
-        }
-    )
+    found: dict[str, Any] = {
+        key: datetime.fromisoformat(value) if isinstance(value, str) and key != "digest" else value
+        for key, value in values.items()
+        if key in known
+    }
+    return kind(**found)

@@ -19,8 +19,8 @@ from reaper.registry import (
     RegistryClient,
     RegistryError,
 )
-from reaper.store import NewEntry, RepositoryRecord, State, Store
 from reaper.store import Action as JournalAction
+from reaper.store import NewEntry, RepositoryRecord, State, Store
 from reaper.sweep.memory import remembered
 from reaper.sweep.recheck import ChangedError, Recheck
 

