@@ -16,6 +16,7 @@ from devtools.pusher import BrokenImageError, Pusher
 from devtools.registry import RegistryServer
 from reaper.core.manifest import OCI_INDEX, OCI_MANIFEST
 from reaper.core.reference import digest_of
+from reaper.progress import Progress, silent
 from reaper.registry import (
     RawManifest,
     RegistryClient,
@@ -24,7 +25,7 @@ from reaper.registry import (
     TruncatedError,
     parse_address,
 )
-from reaper.verify import Damage, Progress, VerifyReport, silent, verify
+from reaper.verify import Damage, VerifyReport, verify
 from tests.collect.storage import blob_path
 
 pytestmark = pytest.mark.integration

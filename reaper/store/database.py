@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,9 +111,10 @@ def _sqlite(url: URL, *, read_only: bool) -> Database:
         raise StoreError("the store's URL must name a file, and nothing else", hint=_URL_HINT)
     path = Path(url.database).expanduser().absolute()
     name = str(path)
-    if path.is_dir():
+    # Not Path.is_dir and Path.exists, which raise in a folder that may not be searched.
+    if os.path.isdir(path):  # noqa: PTH112
         raise StoreError(f"the database {name} is a folder", hint="name a file in it (store.url)")
-    if read_only and not path.exists():
+    if read_only and not os.path.exists(path):  # noqa: PTH110
         raise StoreError(f"there is no database {name}", hint="reaper makes it at its first run")
     if not read_only:
         try:

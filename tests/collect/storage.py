@@ -9,8 +9,6 @@ from pathlib import Path
 from reaper.core.manifest import OCI_MANIFEST
 from reaper.core.reference import digest_of
 
-BINARY = "/usr/bin/docker-registry"
-
 
 def blob_path(root: Path, digest: str) -> Path:
     """Return the file that holds a blob's, or a manifest's, bytes."""
@@ -28,9 +26,10 @@ def add_blob(root: Path, content: bytes) -> str:
 
 
 class Storage:
-    """A storage folder with the configuration that names it."""
+    """A storage folder with the configuration that names it, and ``binary`` to collect it with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: Path) -> None:
+        self.binary = str(binary)
         self.root = folder / "storage"
         self.root.mkdir()
         self.config = folder / "collector.yml"
@@ -43,7 +42,7 @@ class Storage:
 
     @property
     def command(self) -> list[str]:
-        return [BINARY, "garbage-collect", str(self.config)]
+        return [self.binary, "garbage-collect", str(self.config)]
 
     def blob_path(self, digest: str) -> Path:
         return blob_path(self.root, digest)

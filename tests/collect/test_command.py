@@ -16,12 +16,12 @@ import pytest
 from reaper.collect import CollectError, CommandCollector, Tally, stored_sizes
 from reaper.collect.procedure import ignore_progress
 from reaper.core.errors import InvalidInputError
-from tests.collect.storage import BINARY, Storage
+from tests.collect.storage import Storage
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path)
+def storage(tmp_path: Path, distribution: Path) -> Storage:
+    return Storage(tmp_path, distribution)
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -82,7 +82,7 @@ def test_no_other_failure_is(tmp_path: Path, text: str) -> None:
 
 
 def test_a_failure_says_what_the_collector_said(storage: Storage) -> None:
-    collector = CommandCollector([BINARY, "garbage-collect", "/nowhere/config.yml"])
+    collector = CommandCollector([storage.binary, "garbage-collect", "/nowhere/config.yml"])
     with pytest.raises(CollectError, match=r"exit code 1: configuration error: open /nowhere/config\.yml"):
         asyncio.run(collector.collect(dry_run=False, on_progress=ignore_progress))
 

@@ -28,8 +28,8 @@ a/b: layer link eligible for deletion: sha256:3c45db29c8ef328025296a2b8b1db1afe7
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path)
+def storage(tmp_path: Path, distribution: Path) -> Storage:
+    return Storage(tmp_path, distribution)
 
 
 def printed(storage: Storage, *flags: str) -> bytes:

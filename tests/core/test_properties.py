@@ -157,8 +157,8 @@ def test_reclaimable_counts_each_blob_once_and_only_unneeded_ones(
     ledger = Ledger()
     kept_blobs: dict[str, int] = {}
     doomed_blobs: dict[str, int] = {}
-    for policies, snapshot in repositories:
-        decisions, plan = judge(policies, snapshot)
+    for matching, snapshot in repositories:
+        decisions, plan = judge(matching, snapshot)
         gone = deleted(plan)
         ledger.keep(snapshot.manifests[d].manifest for d in decisions.kept)
         ledger.doom(snapshot.manifests[d].manifest for d in gone)

@@ -41,6 +41,12 @@ class Ended:
         found: dict[str, Any] = json.loads(self.out)
         return found
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Standard output of a listing, as JSON."""
+        found: list[dict[str, Any]] = json.loads(self.out)
+        return found
+
 
 class Site:
     """A registry and a folder with the settings, the policies and the store of one test."""

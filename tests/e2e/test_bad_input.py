@@ -16,7 +16,13 @@ from devtools.registry_config import RegistryOptions
 from tests.conftest import MakeRegistry
 from tests.e2e.conftest import Ended, Site, run_reaper
 
-POLICY = "version: 1\npolicies:\n  - name: p\n    repositories: {include: ['**']}\n    rules: [{keep: {newest: 1}}]\n"
+POLICY = """\
+version: 1
+policies:
+  - name: p
+    repositories: {include: ['**']}
+    rules: [{keep: {newest: 1}}]
+"""
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]
         def do_GET(self) -> None:
             answer(self)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815 - http.server's own name
 
         def log_message(self, *_args: object) -> None:
             pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from devtools.images import Image, build_image, build_index, signature_tag
@@ -134,12 +134,7 @@ def test_a_repository_without_policy_is_never_touched(site: Site) -> None:
 def test_reclaimable_bytes_leave_out_what_another_repository_needs(site: Site) -> None:
     doomed = site.push("a", "old", age=50)
     site.push("a", "new", age=10)
-    alone = (
-        site.json("--dry-run")["summary"]["reclaimable_bytes"]
-        if site.rules("[{keep: {newest: 1}}]")
-        else None
-    )
-    assert alone is None
+    site.rules("[{keep: {newest: 1}}]")
     first = site.json("--dry-run")["summary"]["reclaimable_bytes"]
     assert first > 0
     site.pusher.push("b", doomed, "keep")
@@ -167,7 +162,8 @@ def test_guard_rails_block_before_the_first_delete(site: Site, guard: str, name:
 def test_a_policy_that_matches_nothing_blocks(site: Site) -> None:
     five_builds(site)
     site.policy(
-        "version: 1\npolicies:\n  - name: typo\n    repositories: {include: ['taem/*']}\n    rules: [{keep: all}]\n"
+        "version: 1\npolicies:\n  - name: typo\n    repositories: {include: ['taem/*']}\n"
+        "    rules: [{keep: all}]\n"
     )
     report = site.json("run", code=3)
     assert [trip["guard"] for trip in report["guards"]] == ["empty_match"]
@@ -188,10 +184,10 @@ def test_runs_are_listed_with_what_can_be_undone(site: Site) -> None:
     five_builds(site)
     site.rules("[{keep: {newest: 2}}]")
     run = site.json("run")["run_id"]
-    listed = site.reaper("runs", "--format", "json").report
-    assert [(r["run"], r["outcome"], r["deleted"], r["undoable"]) for r in listed] == [(run, "done", 3, 3)]  # type: ignore[index]  # a JSON list
-    shown = site.reaper("runs", "show", run, "--format", "json").report
-    assert {row["state"] for row in shown} == {"deleted"}  # type: ignore[index]  # a JSON list
+    listed = site.reaper("runs", "--format", "json").rows
+    assert [(r["run"], r["outcome"], r["deleted"], r["undoable"]) for r in listed] == [(run, "done", 3, 3)]
+    shown = site.reaper("runs", "show", run, "--format", "json").rows
+    assert {row["state"] for row in shown} == {"deleted"}
 
 
 def test_without_any_settings_file(site: Site, tmp_path: Path) -> None:

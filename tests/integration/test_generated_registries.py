@@ -159,9 +159,9 @@ def test_what_is_kept_pulls_and_what_is_deleted_is_gone(
             left = set(pusher.tags(repository.name))
             decided = {tag.tag: tag for tag in repository.tags}
             assert decided.keys() == before[repository.name]
-            for tag in decided.values():
-                if tag.decision != "expire":
-                    assert tag.tag in left, tag
+            for judged in decided.values():
+                if judged.decision != "expire":
+                    assert judged.tag in left, judged
             for tag in left:
                 assert pusher.pull(repository.name, tag).digest == decided[tag].digest
                 if subject_of_tag(tag) is None:

@@ -9,7 +9,10 @@ from reaper.registry.challenge import Challenge, parse_challenges
 
 
 def test_bearer_with_quoted_commas_and_any_case() -> None:
-    header = 'bEaReR Realm="https://auth.example/token?a=1,2",SERVICE="reg\\"istry", scope="repository:a:pull,push"'
+    header = (
+        'bEaReR Realm="https://auth.example/token?a=1,2",SERVICE="reg\\"istry", '
+        'scope="repository:a:pull,push"'
+    )
     assert parse_challenges([header]) == [
         Challenge(
             "bearer",
