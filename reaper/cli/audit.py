@@ -60,7 +60,7 @@ def run(
     from reaper.run import Run, RunOptions
 
     settings = settings_of(common)
-    policies = policies_of(settings)
+    policies = policies_of(common, settings)
     if policy is not None and policy not in {known.name for known in policies}:
         names = ", ".join(sorted(known.name for known in policies))
         raise UsageError(f"there is no policy {policy!r}", hint=f"the policies are: {names}")

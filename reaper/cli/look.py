@@ -62,7 +62,7 @@ def register(app: typer.Typer) -> None:
 
         named = parse_reference(reference)
         settings = settings_of(common)
-        policies = policies_of(settings)
+        policies = policies_of(common, settings)
 
         async def work() -> dict[str, Any]:
             async with session(common, settings, read_only=True) as opened:

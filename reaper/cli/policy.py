@@ -21,11 +21,11 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Validate settings and policies; with --registry, the registry and the login as well."""
-        from reaper.cli.session import policies_of, settings_of
+        from reaper.cli.session import all_policies, settings_of
         from reaper.config.policies import load_policies
 
         settings = settings_of(common)
-        policies = load_policies(paths) if paths else policies_of(settings)
+        policies = load_policies(paths) if paths else all_policies(settings)
         for policy in policies:
             rules = f"{len(policy.rules)} rule{'s' if len(policy.rules) != 1 else ''}"
             typer.echo(f"policy {policy.name}: {rules}, repositories {policy.repositories}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +74,34 @@ def settings_of(common: Common) -> Settings:
     return settings
 
 
-def policies_of(settings: Settings) -> tuple[Policy, ...]:
-    """Return the policies of the settings.
+def policies_of(common: Common, settings: Settings) -> tuple[Policy, ...]:
+    """Return the policies for the chosen registry: its own, unless options name others.
 
     Raises:
         UsageError: none are named.
         ConfigurationError: one is not valid.
     """
-    if not settings.policies:
+    paths = settings.policies
+    if not common.policies:
+        paths = settings.registry(common.registry).policies or paths
+    return _load(paths)
+
+
+def all_policies(settings: Settings) -> tuple[Policy, ...]:
+    """Return the policies of all registries together.
+
+    Raises:
+        UsageError: none are named.
+        ConfigurationError: one is not valid.
+    """
+    paths = [*settings.policies, *(path for one in settings.registries for path in one.policies or ())]
+    return _load(list(dict.fromkeys(paths)))
+
+
+def _load(paths: Sequence[Path]) -> tuple[Policy, ...]:
+    if not paths:
         raise UsageError("no policies", hint="name a policy file or a folder of them with --policies PATH")
-    return load_policies(settings.policies)
+    return load_policies(paths)
 
 
 @asynccontextmanager

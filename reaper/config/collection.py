@@ -21,9 +21,10 @@ def _argument(text: str) -> str:
     return text
 
 
-_Argument = Annotated[str, TextField(_argument, "an argument: text", str)]
+#: An argument of a command.
+Argument = Annotated[str, TextField(_argument, "an argument: text", str)]
 #: A command as a list of its arguments; no shell reads it.
-_Command = Annotated[list[_Argument], Field(min_length=1)]
+_Command = Annotated[list[Argument], Field(min_length=1)]
 
 
 def _as_commands(value: Any) -> Any:

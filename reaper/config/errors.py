@@ -33,10 +33,11 @@ class Problem:
 
 
 class ConfigurationError(InvalidInputError):
-    """Policy files or settings are not valid; ``problems`` has everything that is wrong with them."""
+    """Policy files or settings are not valid; ``problems`` has everything that is wrong with them, once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+        # What an anchor holds is read again for each of its aliases.
+        self.problems = tuple(dict.fromkeys(problems))
         if len(self.problems) == 1:
             problem = self.problems[0]
             super().__init__(f"{problem.place}: {problem.message}", hint=problem.suggestion)

@@ -21,6 +21,7 @@ from reaper.core.errors import InvalidInputError
 _SPOKEN: Final = re.compile(
     r"(\d{1,6})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|months?|years?)(?![a-z])[\s,]*"
 )
+_TITLE: Final = re.compile(r"^an? ([^,:]+).*$")
 _DAYS: Final = {"month": 30, "year": 365}
 
 
@@ -28,7 +29,8 @@ _DAYS: Final = {"month": 30, "year": 365}
 class TextField:
     """Annotates a type that files write as text, which ``parse`` reads.
 
-    ``parse`` raises InvalidInputError; its hint is the suggestion.
+    ``parse`` raises InvalidInputError; its hint is the suggestion. ``expected`` is what to write ("a
+    duration, such as 14d"); up to its comma or colon it is the schema's title too.
     """
 
     parse: Callable[[str], Any]
@@ -44,15 +46,16 @@ class TextField:
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         """Describe the text."""
         del schema, handler
-        return {"type": "string", **self.schema}
+        return {"title": _TITLE.sub(r"\1", self.expected), "type": "string", **self.schema}
 
     def _read(self, value: Any) -> Any:
         if isinstance(value, self.kind) and not isinstance(value, str):
             return value
         if not isinstance(value, str):
             number = isinstance(value, int) and not isinstance(value, bool)
-            hint = f"write {value}d for days" if number and self.kind is timedelta else None
-            quote = hint is None and isinstance(value, (bool, int, float))
+            unit = number and self.kind is timedelta and value > 0
+            hint = f"add a unit, such as {value}d or {value}s" if unit else None
+            quote = isinstance(value, (bool, int, float)) and self._reads(str(value))
             raise Fault(f"expected {self.expected}, not {what_is(value)}", hint, quote=quote).error()
         fault: Fault
         try:
@@ -60,6 +63,13 @@ class TextField:
         except InvalidInputError as error:
             fault = Fault(error.message, error.hint)
         raise fault.error()
+
+    def _reads(self, text: str) -> bool:
+        try:
+            self.parse(text)
+        except InvalidInputError:
+            return False
+        return True
 
 
 def _duration(text: str) -> timedelta:
@@ -113,13 +123,14 @@ def _cities() -> dict[str, str]:
 
 
 _DURATION_SCHEMA: Final = {"pattern": r"^[0-9]{1,9}[smhdw]$", "examples": ["24h", "14d"]}
+_SOME_DURATION_SCHEMA: Final = {**_DURATION_SCHEMA, "pattern": r"^0*[1-9][0-9]{0,8}[smhdw]$"}
 _EXPECTED_DURATION: Final = "a duration, such as 36h or 14d"
 
 #: A duration, 0s included.
 Duration = Annotated[timedelta, TextField(_duration, _EXPECTED_DURATION, timedelta, _DURATION_SCHEMA)]
 #: A duration of at least a second.
 SomeDuration = Annotated[
-    timedelta, TextField(_some_duration, _EXPECTED_DURATION, timedelta, _DURATION_SCHEMA)
+    timedelta, TextField(_some_duration, _EXPECTED_DURATION, timedelta, _SOME_DURATION_SCHEMA)
 ]
 #: A crontab line whose weekdays are names (see `reaper.config.schedule`).
 Crontab = Annotated[

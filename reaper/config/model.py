@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -83,17 +83,24 @@ class Checked(BaseModel):
         """Return the valid keys, as files write them."""
         return [info.alias or name for name, info in cls.model_fields.items()]
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """Describe the mapping, with null where it may stand; of the docstring, what concerns users."""
+        found: dict[str, Any] = handler(schema)
+        described = handler.resolve_ref_schema(found)
+        described["description"] = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
+        for key in cls.nullable:
+            allowed = described["properties"][key]
+            allowed["type"] = [allowed["type"], "null"]
+        return found
+
     @model_validator(mode="wrap")
     @classmethod
     def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         found: list[Fault] = []
         if isinstance(data, Mapping):
             found += cls.faults(data)
-            found += [
-                Fault(f"{key} is empty", "give it a value, or leave the key out", (key,))
-                for key in cls.valid_keys()
-                if key in data and data[key] is None and key not in cls.nullable
-            ]
+            found += cls._misfits(data)
         judged = {fault.at for fault in found}
         try:
             model = handler(data)
@@ -106,6 +113,20 @@ class Checked(BaseModel):
         # Outside of the handler, so that nothing refers to pydantic's error with the input in it.
         lines = [fault._details() for fault in found]  # noqa: SLF001 - a friend of this module
         raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=True)
+
+    @classmethod
+    def _misfits(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        for name, info in cls.model_fields.items():
+            key = info.alias or name
+            if key not in data:
+                continue
+            if data[key] is None and key not in cls.nullable:
+                yield Fault(f"{key} is empty", "give it a value, or leave the key out", (key,))
+            elif isinstance(data[key], bool) and not {int, float}.isdisjoint(
+                {info.annotation, *get_args(info.annotation)}
+            ):
+                # To pydantic true is 1, unless it is strict: then a variable's text is no number either.
+                yield Fault(f"{key}: expected a number, not {what_is(data[key])}", at=(key,))
 
     @classmethod
     def _fault(cls, error: ErrorDetails) -> Fault:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from reaper.config.fields import TextField
+from reaper.config.model import Shorthand
 from reaper.core.errors import InvalidInputError
 
 _SQLITE: Final = "sqlite:///"
+_REGISTRY_FILES: Final = ("password_file", "token_file", "docker_config", "ca_file")
+_WEB_FILES: Final = ("token_file", "events_secret_file")
+_NOTIFY_FILES: Final = ("url_file",)
+_CLUSTER_FILES: Final = ("kubeconfig",)
 
 
 def _path(text: str) -> Path:
@@ -25,6 +31,15 @@ def _path(text: str) -> Path:
 FilePath = Annotated[Path, TextField(_path, "a path", Path)]
 
 
+def _as_paths(value: Any) -> Any:
+    """Return the list that a single path, or the environment's ``A:B``, stands for."""
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+#: Paths; a single one may stand for the list of it.
+FilePaths = Annotated[list[FilePath], Shorthand(_as_paths, (), "a list of paths", list, "items")]
+
+
 def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the settings ``data`` of a file in ``folder``, with its relative paths made absolute.
 
@@ -33,17 +48,43 @@ def anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found = dict(data)
     _change(found, "policies", lambda value: _anchor_all(value, folder))
     _change(found, "store", lambda store: _anchored_store(store, folder))
-    registries = found.get("registries")
-    if isinstance(registries, list):
-        found["registries"] = [_anchored_registry(registry, folder) for registry in registries]
+    _change(found, "web", lambda web: _anchored_keys(web, folder, _WEB_FILES))
+    _change(found, "leader_election", lambda election: _anchored_keys(election, folder, _CLUSTER_FILES))
+    _change(
+        found, "notify", lambda notify: _each(notify, lambda one: _anchored_keys(one, folder, _NOTIFY_FILES))
+    )
+    _change(found, "in_use", lambda in_use: _anchored_in_use(in_use, folder))
+    _change(found, "registries", lambda all_: _each(all_, lambda one: _anchored_registry(one, folder)))
     return found
 
 
+def _each(values: Any, change: Callable[[Any], Any]) -> Any:
+    return [change(value) for value in values] if isinstance(values, list) else values
+
+
 def _anchored_registry(registry: Any, folder: Path) -> Any:
-    if not isinstance(registry, Mapping):
-        return registry
-    found = dict(registry)
-    for key in ("password_file", "token_file", "docker_config", "ca_file"):
+    found = _anchored_keys(registry, folder, _REGISTRY_FILES)
+    if isinstance(found, dict):
+        _change(found, "policies", lambda value: _anchor_all(value, folder))
+    return found
+
+
+def _anchored_in_use(in_use: Any, folder: Path) -> Any:
+    if not isinstance(in_use, Mapping):
+        return in_use
+    found = dict(in_use)
+    _change(found, "files", lambda value: _anchor_all(value, folder))
+    _change(
+        found, "clusters", lambda all_: _each(all_, lambda one: _anchored_keys(one, folder, _CLUSTER_FILES))
+    )
+    return found
+
+
+def _anchored_keys(data: Any, folder: Path, keys: tuple[str, ...]) -> Any:
+    if not isinstance(data, Mapping):
+        return data
+    found = dict(data)
+    for key in keys:
         _change(found, key, lambda value: _anchor(value, folder))
     return found
 

@@ -28,6 +28,8 @@ _TESTS: Final = re.compile(r".*[._]test\.ya?ml")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._ -]*")
 _MAX_NAME: Final = 100
 _GUARD: Final = Guard()
+#: Keys that only settings have, by which a settings file in a policy file's place is known.
+_SETTINGS: Final = frozenset({"registries", "store", "web", "log"})
 
 
 def _name(text: str) -> str:
@@ -222,7 +224,6 @@ class PolicyModel(Checked):
     timezone: Timezone = Field(
         default=UTC,
         description="The IANA time zone of the schedule and of the calendar rules.",
-        json_schema_extra={"default": "UTC"},
     )
     rules: list[RuleModel] = Field(
         min_length=1, description="A tag is kept when any rule of any matching policy keeps it."
@@ -233,17 +234,14 @@ class PolicyModel(Checked):
     minimum_age: Duration = Field(
         default=DEFAULT_MINIMUM_AGE,
         description="Nothing younger is ever deleted, whatever the rules say.",
-        json_schema_extra={"default": "24h"},
     )
     guard: GuardModel = Field(
         default=GuardModel(),
         description="Where a plan stops and waits for a person.",
-        json_schema_extra={"default": {}},
     )
     protections: ProtectionsModel = Field(
         default=ProtectionsModel(),
         description="What is kept whatever the rules say.",
-        json_schema_extra={"default": {}},
     )
 
     @classmethod
@@ -287,7 +285,6 @@ class PolicyFile(Checked):
     hints: ClassVar[Mapping[str, str]] = {
         "version": "add version: 1",
         "policies": "a policy file is version: 1 and policies: [{name: …, repositories: …, rules: …}]",
-        "registries": "this looks like a settings file; it is given with --config",
     }
 
     version: Literal[1] = Field(description="The version of the policy language.")
@@ -304,7 +301,12 @@ class PolicyFile(Checked):
 
 
 def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
-    """Return the policies of all ``paths``, in the order of their files.
+    """Return the policies of all ``paths``, in the order of their files (see `load_policy_files`)."""
+    return tuple(policy for policies in load_policy_files(paths).values() for policy in policies)
+
+
+def load_policy_files(paths: Sequence[Path]) -> Mapping[Path, tuple[Policy, ...]]:
+    """Return the policies of each file that ``paths`` lead to.
 
     Of a folder, the ``*.yaml`` and ``*.yml`` files directly in it are read, in the order of their names,
     but neither hidden ones (Kubernetes' ``..data`` among them) nor policy tests (``*.test.yaml``,
@@ -314,12 +316,17 @@ def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
         ConfigurationError: with everything that is wrong with any of the files.
     """
     problems: list[Problem] = []
-    policies: list[Policy] = []
+    policies: dict[Path, tuple[Policy, ...]] = {}
     names: dict[str, str] = {}
     for file in _files(paths, problems):
         document = load_document(file)
         if isinstance(document, Problem):
             problems.append(document)
+            continue
+        keys = document.root.items.keys()
+        if keys & _SETTINGS and "version" not in keys:
+            hint = "settings are given with --config, and name their policy files under policies"
+            problems.append(Problem(document.file, 1, 1, "this is a settings file, not a policy file", hint))
             continue
         found = [*document.problems, *_repeated_names(document, names)]
         try:
@@ -327,11 +334,11 @@ def load_policies(paths: Sequence[Path]) -> tuple[Policy, ...]:
         except ValidationError as error:
             found += problems_of(error, partial(place_in, document))
         else:
-            policies += [policy.build() for policy in parsed.policies]
+            policies[file] = tuple(policy.build() for policy in parsed.policies)
         problems += sorted(found, key=lambda problem: (problem.line or 0, problem.column or 0))
     if problems:
         raise ConfigurationError(problems)
-    return tuple(policies)
+    return policies
 
 
 def _files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,10 +13,10 @@ from pydantic import ConfigDict, Field, SecretStr
 from reaper.config.collection import CollectSettings
 from reaper.config.fields import SomeDuration, TextField
 from reaper.config.model import Checked, Fault
-from reaper.config.paths import FilePath
-from reaper.core.errors import InvalidInputError, ReaperError
+from reaper.config.paths import FilePath, FilePaths
+from reaper.config.secrets import read_secret
+from reaper.core.errors import InvalidInputError
 
-_MAX_SECRET: Final = 64 * 1024
 _PORTS: Final = {"https": 443, "http": 80}
 _EXAMPLE: Final = "write one such as https://registry.example.com"
 
@@ -76,6 +75,19 @@ def _registry_name(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    host = text.strip().rstrip("/")
+    if not host or "://" in host or any(c.isspace() or c in "@?#" for c in host):
+        raise InvalidInputError(
+            f"{text!r} is not a registry's name in image references",
+            hint="write it as references begin, such as registry.example.com:5000 or mirror.example.com/hub",
+        )
+    return host
+
+
+_Host = Annotated[str, TextField(_host, "a host", str)]
+
+
 class RegistrySettings(Checked):
     """One registry. A login is a user's name and password, a token, or Docker's own configuration."""
 
@@ -114,6 +126,13 @@ class RegistrySettings(Checked):
     connect_timeout: SomeDuration = Field(
         default=timedelta(seconds=10), description="How long a connection may take to stand."
     )
+    policies: FilePaths | None = Field(
+        default=None, description="Policies of this registry alone, instead of the settings' own."
+    )
+    hosts: Annotated[list[_Host], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Other names by which images in use call this registry, as in `HOST[:PORT][/PREFIX]`.",
+    )
     collect: CollectSettings = Field(default=CollectSettings(), description="How its storage is collected.")
 
     @classmethod
@@ -139,25 +158,7 @@ class RegistrySettings(Checked):
             ReaperError: a file cannot be read, or holds no secret.
         """
         if self.username is not None:
-            return Login(username=self.username, password=_secret(self.password, self.password_file))
+            return Login(username=self.username, password=read_secret(self.password, self.password_file))
         if self.token is not None or self.token_file is not None:
-            return Login(token=_secret(self.token, self.token_file))
+            return Login(token=read_secret(self.token, self.token_file))
         return None
-
-
-def _secret(value: SecretStr | None, file: Path | None) -> str | None:
-    if value is not None or file is None:
-        return value.get_secret_value() if value else None
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(_MAX_SECRET).decode()
-    except OSError as error:
-        raise ReaperError(f"the secret file {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        problem = "is not UTF-8 text"
-    else:
-        secret = text.rstrip("\r\n")
-        if secret:
-            return secret
-        problem = "is empty"
-    raise ReaperError(f"the secret file {file} {problem}")

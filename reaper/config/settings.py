@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -20,13 +21,17 @@ from pydantic_settings import (
 from reaper.config.collection import CollectSettings
 from reaper.config.environment import CONFIG, DELIMITER, PREFIX, Environment, near_misses, variable_of
 from reaper.config.errors import ConfigurationError, Problem, nearest
-from reaper.config.fields import Crontab, TextField, Timezone
+from reaper.config.fields import Crontab, Duration, TextField, Timezone
+from reaper.config.in_use import InUseSettings
+from reaper.config.leadership import LeaderElectionSettings
 from reaper.config.located import load_document
-from reaper.config.model import Checked, Fault, Shorthand, place_in, problems_of
+from reaper.config.model import Checked, Fault, place_in, problems_of
 from reaper.config.nodes import Document
-from reaper.config.paths import FilePath, anchored
+from reaper.config.notify import NotifySettings
+from reaper.config.paths import FilePaths, anchored
 from reaper.config.policies import share_in_percent
 from reaper.config.registries import Login, RegistrySettings, registry_url, same_registry
+from reaper.config.web import WebSettings
 from reaper.core.errors import InvalidInputError
 from reaper.core.policy import UTC, Guard
 
@@ -42,7 +47,6 @@ __all__ = [
     "load_settings",
 ]
 
-_MAX_PORT: Final = 65535
 _STATE: Final = Path("/var/lib/reaper")
 _DATABASE: Final = "reaper.db"
 _DATABASES: Final = ("sqlite", "postgresql")
@@ -73,15 +77,6 @@ def default_store_url() -> str:
     return f"sqlite:///{folder / _DATABASE}"
 
 
-def _listen(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not port.isdecimal() or int(port) > _MAX_PORT or (":" in host and not bracketed):
-        hint = "such as 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"
-        raise InvalidInputError(f"{text!r} is not an address to listen on", hint=hint)
-    return text
-
-
 class StoreSettings(Checked):
     """Where reaper keeps what it remembers."""
 
@@ -90,24 +85,6 @@ class StoreSettings(Checked):
         repr=False,  # it may carry PostgreSQL's password
         description="`sqlite:///FILE` or `postgresql://…`.",
     )
-
-
-class WebSettings(Checked):
-    """The daemon's web server."""
-
-    listen: Annotated[str, TextField(_listen, "an address to listen on: HOST:PORT", str)] = Field(
-        default="127.0.0.1:8080", description="`HOST:PORT`."
-    )
-
-    @property
-    def host(self) -> str:
-        """The address without its port and brackets; empty for every interface."""
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port; 0 for any that is free."""
-        return int(self.listen.rpartition(":")[2])
 
 
 class LogSettings(Checked):
@@ -160,11 +137,6 @@ class GuardSettings(Checked):
         )
 
 
-def _as_paths(value: Any) -> Any:
-    """Return the list that a single path, or the environment's ``A:B``, stands for."""
-    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
-
-
 class Settings(BaseSettings, Checked):
     """All settings. Made by `load_settings`."""
 
@@ -184,17 +156,29 @@ class Settings(BaseSettings, Checked):
     }
 
     registries: list[RegistrySettings] = Field(default=[], description="The registries.")
-    policies: Annotated[
-        list[FilePath], NoDecode, Shorthand(_as_paths, (), "a list of paths", list, "items")
-    ] = Field(default=[], description="Policy files, and folders of them.")
+    policies: Annotated[FilePaths, NoDecode] = Field(
+        default=[], description="Policy files, and folders of them."
+    )
     schedule: Crontab | None = Field(default=None, description="When to run, for policies without their own.")
     timezone: Timezone = Field(default=UTC, description="The time zone of the schedules here.")
+    jitter: Duration = Field(
+        default=timedelta(),
+        description="Schedules begin up to so much later, by chance.",
+    )
     run_at_start: bool = Field(default=False, description="Whether the daemon runs once when it starts.")
     dry_run: bool = Field(default=True, description="Whether the daemon only audits.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
     web: WebSettings = Field(default=WebSettings(), description="The daemon's web server.")
     log: LogSettings = Field(default=LogSettings(), description="Logging.")
     guard: GuardSettings = Field(default=GuardSettings(), description="The whole run's guard rails.")
+    in_use: InUseSettings = Field(default=InUseSettings(), description="Where images in use are named.")
+    in_use_grace: Duration = Field(
+        default=timedelta(days=7), description="How long an image stays protected after it was last in use."
+    )
+    leader_election: LeaderElectionSettings = Field(
+        default=LeaderElectionSettings(), description="Which of several daemons writes."
+    )
+    notify: list[NotifySettings] = Field(default=[], description="Who is told about runs.")
 
     _file: Path | None = PrivateAttr(default=None)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

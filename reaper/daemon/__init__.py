@@ -1,0 +1,1 @@
+"""The long-running scheduler: jobs, reload, signals, leadership."""

@@ -1,0 +1,1 @@
+"""The thin layer over a Kubernetes client that the rest uses."""

@@ -1,0 +1,1 @@
+"""What must be kept whatever the policies say: images in use."""
