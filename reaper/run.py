@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
@@ -51,7 +51,8 @@ REPOSITORIES_AT_ONCE = 8
 class RunOptions:
     """What a run is to do. ``registry`` is the registry's URL: its name in the store and the report.
 
-    ``repositories`` and ``policy`` narrow the run down; every policy's keeps hold all the same.
+    ``repositories`` and ``only``, names of policies, narrow the run down to the repositories that they
+    match; every policy's keeps hold all the same.
     """
 
     registry: str
@@ -59,7 +60,7 @@ class RunOptions:
     dry_run: bool
     guard: Guard
     repositories: Selector = EVERYTHING
-    policy: str | None = None
+    only: frozenset[str] | None = None
     concurrency: int = 16
     command: str = "run"
 
@@ -72,8 +73,9 @@ def utc_now() -> datetime:
 class Run:
     """One pass over one registry.
 
-    ``collect`` runs the collection procedure when one is due; None leaves collecting out. The report reads
-    from a temporary file: close the run when the report is written.
+    ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``may_write`` is
+    called directly before each change, and raises when the right to make it is gone; the store's lock is
+    asked besides. The report reads from a temporary file: close the run when the report is written.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Run:
         options: RunOptions,
         *,
         collect: Callable[[], Awaitable[CollectionReport | None]] | None = None,
+        may_write: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = silent,
     ) -> None:
@@ -90,6 +93,7 @@ class Run:
         self._store = store
         self._options = options
         self._collect_when_due = collect
+        self._leads = may_write
         self._clock = clock
         self._progress = progress
         self.run_id = uuid.uuid4().hex[:12]
@@ -108,7 +112,7 @@ class Run:
         self._collection: CollectionReport | None = None
         self._can_untag = False
         self._failure: ReaperError | None = None
-        self._stop = asyncio.Event()
+        self._stop = threading.Event()
 
     async def execute(self) -> RunReport:
         """Carry the run out and return its report; a run that fails is a report as well.
@@ -143,7 +147,10 @@ class Run:
             _log.info("run_stopped")
 
     def stop(self) -> None:
-        """End the run at the next safe point: the request under way is finished and recorded."""
+        """End the run at the next safe point: the request under way is finished and recorded.
+
+        Safe to call from another thread.
+        """
         self._stop.set()
 
     def close(self) -> None:
@@ -251,9 +258,8 @@ class Run:
     def _concerns(self, name: str) -> bool:
         if self._options.repositories.select(name) is None:
             return False
-        if self._options.policy is None:
-            return True
-        return any(p.name == self._options.policy and p.matches(name) for p in self._options.policies)
+        only = self._options.only
+        return only is None or any(p.name in only and p.matches(name) for p in self._options.policies)
 
     def _guard(self) -> None:
         self._trips += check_run(self._total, self._options.guard)
@@ -264,13 +270,18 @@ class Run:
         if self._trips:
             return
         self._swept = Spool()
+
+        def may_write() -> None:
+            lock.check()
+            self._leads()
+
         sweeper = Sweeper(
             self._client,
             self._store,
             registry=self._options.registry,
             run_id=self.run_id,
             clock=self._clock,
-            may_write=lock.check,
+            may_write=may_write,
             concurrency=self._options.concurrency,
         )
         total = sum(len(entry.plan.steps) for entry in self._judged if entry.plan)

@@ -78,7 +78,7 @@ def run(
                         dry_run=dry_run,
                         guard=settings.guard.to_guard(),
                         repositories=repositories,
-                        policy=policy,
+                        only=None if policy is None else frozenset({policy}),
                         concurrency=opened.registry.concurrency,
                     ),
                     collect=collection_of(opened).when_due,

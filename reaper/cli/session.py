@@ -14,23 +14,15 @@ import typer
 
 from reaper.cli.exits import UsageError
 from reaper.cli.options import Common, Format
-from reaper.collect import Collector, CommandCollector, NoneCollector
 from reaper.collect.base import Progress
-from reaper.collection import Collection, JournaledSizes
+from reaper.collection import Collection
+from reaper.compose import collection_for, registry_options
 from reaper.config.policies import load_policies
-from reaper.config.settings import CollectSettings, RegistrySettings, Settings, load_settings
+from reaper.config.settings import RegistrySettings, Settings, load_settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
 from reaper.observe.logging import configure_logging
-from reaper.registry import (
-    Credentials,
-    RegistryClient,
-    RegistryOptions,
-    TLSOptions,
-    find_credentials,
-    parse_address,
-)
-from reaper.run import utc_now
+from reaper.registry import RegistryClient
 from reaper.store import Store, open_store
 
 Result = TypeVar("Result")
@@ -113,61 +105,15 @@ async def session(common: Common, settings: Settings, *, read_only: bool) -> Asy
         StoreError: the store cannot be opened.
     """
     registry = settings.registry(common.registry)
-    options = registry_options(common, registry, read_only=read_only)
+    options = registry_options(registry, read_only=read_only, docker_config=common.docker_config)
     with open_store(settings.store.url) as store:
         async with RegistryClient(options) as client:
             yield Session(settings, registry, client, store)
 
 
-def registry_options(common: Common, registry: RegistrySettings, *, read_only: bool) -> RegistryOptions:
-    """Return what the client needs to know of ``registry``."""
-    address = parse_address(registry.url)
-    folder = common.docker_config or registry.docker_config
-    return RegistryOptions(
-        address=address,
-        credentials=_login(registry) or find_credentials(address, docker_config=folder),
-        tls=TLSOptions(registry.ca_file, registry.insecure),
-        read_only=read_only,
-        concurrency=registry.concurrency,
-    )
-
-
-def _login(registry: RegistrySettings) -> Credentials | None:
-    """Return the login that the settings themselves name."""
-    login = registry.credentials()
-    if login is None:
-        return None
-    source = f"the settings of registry {registry.name}"
-    return Credentials(source, login.username, login.password, login.token)
-
-
 def collection_of(opened: Session, *, on_progress: Progress = lambda _tally: None) -> Collection:
     """Return the collections of the session's registry, as its settings have them."""
-    settings = opened.registry.collect
-    return Collection(
-        opened.client,
-        opened.store,
-        _collector(opened, settings),
-        registry=opened.key,
-        undo_window=settings.undo_window,
-        clock=utc_now,
-        concurrency=opened.registry.concurrency,
-        on_progress=on_progress,
-    )
-
-
-def _collector(opened: Session, settings: CollectSettings) -> Collector:
-    if settings.via == "none":
-        return NoneCollector()
-    read_only = settings.read_only
-    return CommandCollector(
-        settings.command or (),
-        read_only_on=read_only.on if read_only else (),
-        read_only_off=read_only.off if read_only else (),
-        restart=settings.restart or (),
-        timeout=settings.timeout.total_seconds(),
-        blob_size=JournaledSizes(opened.store, opened.key),
-    )
+    return collection_for(opened.registry, opened.client, opened.store, on_progress=on_progress)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
