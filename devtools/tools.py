@@ -1,4 +1,4 @@
-"""Real binaries for tests and the demo, from the system or fetched once: distribution and skopeo.
+"""Real binaries for tests and the demo, from the system or fetched once.
 
 ``python -m devtools.tools`` fetches what is missing, so that no test has to.
 """
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from devtools import apt
@@ -19,6 +19,15 @@ from devtools.errors import SetupError
 
 _NAMES = ("registry", "docker-registry")
 _GO_PACKAGE = "github.com/distribution/distribution/v3/cmd/registry@v3.1.1"
+_APISERVER = "k8s.io/kubernetes/cmd/kube-apiserver"
+_APISERVER_MODULE = Path(__file__).with_name("kube-apiserver")
+_FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig>
+  <dir prefix="relative">root/usr/share/fonts</dir>
+  <cachedir prefix="xdg">fontconfig</cachedir>
+</fontconfig>
+"""
 _VERSION = re.compile(r"distribution\S* v?(\d+\.\d+\.\d+)")
 
 
@@ -86,9 +95,73 @@ def skopeo_binary(*, fetch: bool = True) -> Path:
         root = into / "root"
         root.mkdir()
         apt.unpack("skopeo", root, with_dependencies=True)
-        _write_wrapper(into / "skopeo", root)
+        policy = root / "etc" / "containers" / "policy.json"
+        options = f' --policy "$here/{policy.relative_to(into)}"' if policy.exists() else ""
+        _write_wrapper(into / "skopeo", root, "usr/bin/skopeo", options=options)
 
     return _provided("skopeo", build, fetch=fetch) / "skopeo"
+
+
+def etcd(*, fetch: bool = True) -> Path:
+    """Etcd: on PATH, else Debian's package. Raises SetupError when neither is to be had."""
+    if found := shutil.which("etcd"):
+        return Path(found)
+    folder = _provided("etcd", lambda into: apt.unpack("etcd-server", into), fetch=fetch)
+    return folder / "usr" / "bin" / "etcd"
+
+
+def kube_apiserver(*, fetch: bool = True) -> Path:
+    """The Kubernetes API server: on PATH, else built with Go from the module in ``kube-apiserver/``.
+
+    The build takes minutes. Raises SetupError without Go or when it fails.
+    """
+    if found := shutil.which("kube-apiserver"):
+        return Path(found)
+
+    def build(into: Path) -> None:
+        go = shutil.which("go")
+        if go is None:
+            raise SetupError("Go is needed to build kube-apiserver: install golang-go, 1.26 or newer")
+        # The version is what the server reports, and what it takes its own features from.
+        flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version}"
+        command = [
+            go,
+            "build",
+            "-trimpath",
+            "-ldflags",
+            flags,
+            "-o",
+            str(into / "kube-apiserver"),
+            _APISERVER,
+        ]
+        answer = subprocess.run(
+            command,
+            cwd=_APISERVER_MODULE,
+            env=os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.returncode != 0:
+            raise SetupError(f"{' '.join(command)} in {_APISERVER_MODULE} failed: {answer.stderr.strip()}")
+
+    required = re.search(r"\sk8s\.io/kubernetes (v\S+)", (_APISERVER_MODULE / "go.mod").read_text())
+    version = required[1] if required else "unknown"
+    return _provided(f"kube-apiserver-{version}", build, fetch=fetch) / "kube-apiserver"
+
+
+def chromium(*, fetch: bool = True) -> Path:
+    """Chromium: on PATH beside its driver, else Debian's package with what this system lacks, and a font.
+
+    Raises SetupError when neither is to be had.
+    """
+    return _browser_on_path("chromium") or _debian_browser(fetch=fetch) / "chromium"
+
+
+def chromedriver(*, fetch: bool = True) -> Path:
+    """The driver that belongs to `chromium`. Raises SetupError when there is none."""
+    return _browser_on_path("chromedriver") or _debian_browser(fetch=fetch) / "chromedriver"
 
 
 def registry_version(binary: Path) -> str | None:
@@ -108,15 +181,36 @@ def registry_version(binary: Path) -> str | None:
     return found[1] if found else None
 
 
-def _write_wrapper(path: Path, root: Path) -> None:
-    """Write the script that runs the unpacked skopeo with the libraries and the policy that came with it."""
-    lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")']
+def _browser_on_path(name: str) -> Path | None:
+    """Return one of the pair, which has to be of one version, so of one origin."""
+    found = {each: shutil.which(each) for each in ("chromium", "chromedriver")}
+    return Path(found[name] or "") if all(found.values()) else None
+
+
+def _debian_browser(*, fetch: bool) -> Path:
+    def build(into: Path) -> None:
+        root = into / "root"
+        root.mkdir()
+        apt.unpack("chromium-driver", root, with_dependencies=True)
+        # A system without any font shows no text; and with ours alone a page looks alike everywhere.
+        apt.unpack("fonts-dejavu-core", root)
+        (into / "fonts.conf").write_text(_FONTS)
+        fonts = ('export FONTCONFIG_FILE="$here/fonts.conf"',)
+        _write_wrapper(into / "chromium", root, "usr/lib/chromium/chromium", exports=fonts)
+        _write_wrapper(into / "chromedriver", root, "usr/bin/chromedriver", exports=fonts)
+
+    return _provided("chromium", build, fetch=fetch)
+
+
+def _write_wrapper(
+    path: Path, root: Path, program: str, *, options: str = "", exports: Sequence[str] = ()
+) -> None:
+    """Write the script that runs an unpacked ``program`` with the libraries that came with it."""
+    lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")', *exports]
     if folders := sorted({library.parent for library in root.rglob("*.so.*")}):
         libraries = ":".join(f"$here/{folder.relative_to(path.parent)}" for folder in folders)
         lines.append(f'export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"')
-    policy = root / "etc" / "containers" / "policy.json"
-    option = f' --policy "$here/{policy.relative_to(path.parent)}"' if policy.exists() else ""
-    lines.append(f'exec "$here/{root.name}/usr/bin/skopeo"{option} "$@"')
+    lines.append(f'exec "$here/{root.name}/{program}"{options} "$@"')
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o755)
 
@@ -143,10 +237,20 @@ def _provided(name: str, build: Callable[[Path], None], *, fetch: bool) -> Path:
     return provide(folder, build)
 
 
+_TOOLS = {
+    "registry": distribution_2,
+    "skopeo": skopeo_binary,
+    "chromium": chromium,
+    "chromedriver": chromedriver,
+    "etcd": etcd,
+    "kube-apiserver": kube_apiserver,
+}
+
+
 def main() -> int:
     """Fetch what the tests and the demo need, and say where it is."""
     try:
-        for name, find in (("registry", distribution_2), ("skopeo", skopeo_binary)):
+        for name, find in _TOOLS.items():
             print(f"{name}: {find()}", flush=True)
     except SetupError as error:
         print(f"tools: {error}", file=sys.stderr)

@@ -13,12 +13,13 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devtools.kubernetes import KubernetesServer
 from devtools.offline import only_loopback
 from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from devtools.skopeo import Skopeo
-from devtools.tools import distribution_2, skopeo_binary
+from devtools.tools import distribution_2, etcd, kube_apiserver, skopeo_binary
 
 # The same examples in every run, so that no change is failed by another's luck; `thorough` looks further.
 # How fast examples are made says more about a busy machine than about the test.
@@ -121,3 +122,24 @@ def pusher(registry: RegistryServer) -> Pusher:
 def skopeo() -> Skopeo:
     """The real skopeo."""
     return Skopeo(skopeo_binary(fetch=False))
+
+
+@pytest.fixture(scope="session")
+def kubernetes_binaries() -> tuple[Path, Path]:
+    """The API server's and etcd's, as KubernetesServer takes them; nothing is fetched while tests run."""
+    return kube_apiserver(fetch=False), etcd(fetch=False)
+
+
+@pytest.fixture(scope="session")
+def kubernetes(kubernetes_binaries: tuple[Path, Path]) -> Iterator[KubernetesServer]:
+    """A cluster that the tests share; each keeps to namespaces of its own, and leaves the server running."""
+    with KubernetesServer(*kubernetes_binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace(kubernetes: KubernetesServer) -> str:
+    """A new namespace in the shared cluster."""
+    name = f"test-{secrets.token_hex(6)}"
+    kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
