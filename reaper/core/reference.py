@@ -13,6 +13,9 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 # OCI image-spec 1.1, descriptor.md, "Digests"; the two registered algorithms have fixed lengths.
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+# distribution/reference, grammar: <domain>, which is a host with or without a port.
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 # The referrers tag schema (distribution-spec 1.1) and cosign's suffixes on the same stem.
 _REFERRER_TAG = re.compile(r"(sha256|sha512)-([a-f0-9]{64}|[a-f0-9]{128})(?:\.(sig|att|sbom))?")
 
@@ -33,6 +36,11 @@ def is_tag(text: str) -> bool:
 def is_digest(text: str) -> bool:
     """Tell whether ``text`` is a digest of a registered algorithm (sha256 or sha512)."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Tell whether ``text`` is a host, with or without a port, as references of images write it."""
+    return _HOST.fullmatch(text) is not None
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:

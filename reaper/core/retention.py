@@ -88,7 +88,8 @@ def decide(
 ) -> Decisions:
     """Return the decisions of all ``policies`` that match the snapshot's repository.
 
-    ``in_use`` maps each tag and digest of this repository that is in use to who uses it.
+    ``in_use`` maps each tag of this repository that is in use, and each digest (a manifest's or a config's),
+    to who uses it.
     """
     matching = sorted((p for p in policies if p.matches(snapshot.repository)), key=lambda p: p.name)
     if not matching:
@@ -109,7 +110,8 @@ class _Judge:
         self._policies = policies
         self._snapshot = snapshot
         self._now = now
-        self._in_use = in_use
+        self._in_use = in_use if any(policy.protections.in_use for policy in policies) else {}
+        self._users = self._find_users()
         self._minimum_age = max(policy.minimum_age for policy in policies)
 
     def decide(self) -> Decisions:
@@ -224,8 +226,8 @@ class _Judge:
         on = [policy.protections for policy in self._policies]
         if tag.name == "latest" and any(p.latest for p in on):
             yield Verdict(BUILT_IN, "latest", True, "the tag latest is protected")
-        user = self._in_use.get(tag.name) or self._in_use.get(tag.digest)
-        if user is not None and any(p.in_use for p in on):
+        user = self._in_use.get(tag.name) or self._users.get(tag.digest)
+        if user is not None:
             yield Verdict(BUILT_IN, "in-use", True, f"in use by {user}")
         for policy in self._policies:
             immutable = policy.protections.immutable
@@ -235,6 +237,33 @@ class _Judge:
         if entry is None or (_unknown(entry.manifest.kind) and any(p.unknown_media_type for p in on)):
             media_type = entry.manifest.media_type if entry else "unread"
             yield Verdict(BUILT_IN, "unknown-media-type", True, f"manifest of type {media_type}")
+
+    def _find_users(self) -> Mapping[str, str]:
+        """Return each manifest that is in use by a digest, and by whom.
+
+        That is its own digest or its config's, which some runtimes show instead. An index is in use with
+        any of its children, since a runtime may show the child that it chose.
+        """
+        if not self._in_use:
+            return {}
+        snapshot = self._snapshot
+        users: dict[str, str] = {}
+        for digest, entry in snapshot.manifests.items():
+            config = entry.manifest.config
+            user = self._in_use.get(digest) or (self._in_use.get(config.digest) if config else None)
+            if user is not None:
+                users[digest] = user
+        tagged = {
+            tag.digest: self._in_use[tag.name] for tag in snapshot.tags.values() if tag.name in self._in_use
+        }
+        pending = list({**tagged, **users}.items())
+        while pending:
+            digest, user = pending.pop()
+            for parent in snapshot.parents.get(digest, ()):
+                if parent not in users:
+                    users[parent] = f"{user}, which needs its part {short(digest)}"
+                    pending.append((parent, user))
+        return users
 
     def _age(self, tag: TagEntry) -> list[Moment]:
         moments = (pushed(self._snapshot, tag), pushed_digest(self._snapshot, tag.digest))
@@ -313,8 +342,8 @@ class _Judge:
         """Yield manifests that stay on their own account, whatever leads to them, each with the reason."""
         protections = [policy.protections for policy in self._policies]
         for digest, entry in self._snapshot.manifests.items():
-            user = self._in_use.get(digest)
-            if user is not None and any(p.in_use for p in protections):
+            user = self._users.get(digest)
+            if user is not None:
                 yield digest, f"in use by {user}"
             elif _unknown(entry.manifest.kind) and any(p.unknown_media_type for p in protections):
                 yield digest, f"manifest of type {entry.manifest.media_type}"
