@@ -32,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 _PHASE = "collection_phase"
 _DAMAGE = "known_damage"
+_OWED = "collection_owed"
 _DAMAGES_REMEMBERED = 10_000
 _MODES = {
     RegistryMode.WRITABLE: Mode.WRITABLE,
@@ -53,6 +54,9 @@ class Collection:
 
     A collector cannot choose: it sweeps whatever was deleted. So it waits until the youngest delete is
     older than ``undo_window``, counted from the start of the run that made it.
+
+    With ``scheduled`` a run collects only what a schedule called for and had to postpone: the moment at
+    which nothing is younger than the window is often just before a run deletes more.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Collection:
         registry: str,
         undo_window: timedelta,
         clock: Callable[[], datetime],
+        scheduled: bool = False,
         concurrency: int = 16,
         on_progress: Progress = lambda _tally: None,
     ) -> None:
@@ -73,8 +78,28 @@ class Collection:
         self._registry = registry
         self._undo_window = undo_window
         self._clock = clock
+        self._scheduled = scheduled
         self._concurrency = concurrency
         self._on_progress = on_progress
+
+    async def before_run(self) -> CollectionReport | None:
+        """Collect at the start of a run, if it is up to runs to do so; put right what was cut short anyway.
+
+        Raises:
+            CollectError: the registry could not be made writable again.
+            ReaperError: the collection was refused before anything was touched.
+        """
+        await self.recover()
+        if self._scheduled and not await asyncio.to_thread(
+            self._store.observations.fact, self._registry, _OWED
+        ):
+            return None
+        return await self.when_due()
+
+    async def owe(self) -> None:
+        """Note that a scheduled collection had to be postponed: the next run makes up for it."""
+        now = self._clock().isoformat()
+        await asyncio.to_thread(self._store.observations.set_fact, self._registry, _OWED, now)
 
     def wait(self) -> Wait | None:
         """Return what a collection has to wait for, or None when it need not."""
@@ -96,11 +121,14 @@ class Collection:
             CollectError: the registry could not be made writable again.
             ReaperError: the collection was refused before anything was touched.
         """
-        await self.recover()
         if not self._collector.capabilities.collects:
             return None
         if not self._store.journal.count_by_state(self._registry)[State.DELETED]:
             return None
+        return await self.unless_undoable()
+
+    async def unless_undoable(self) -> CollectionReport:
+        """Collect, or say what has to be waited for. Raises as `when_due` does."""
         wait = await asyncio.to_thread(self.wait)
         if wait is not None:
             window = format_duration(self._undo_window)
@@ -132,6 +160,7 @@ class Collection:
             # Also after a failure: once it has begun, any blob may be gone.
             journal = self._store.journal
             swept = await asyncio.to_thread(journal.mark_collected, self._registry, began, self._clock())
+            await asyncio.to_thread(self._store.observations.set_fact, self._registry, _OWED, None)
             _log.info("collected", registry=self._registry, blobs=result.blobs, entries=swept)
         return _report(result)
 

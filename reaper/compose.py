@@ -66,6 +66,7 @@ def collection_for(
         registry=client.url,
         undo_window=registry.collect.undo_window,
         clock=utc_now,
+        scheduled=registry.collect.schedule is not None,
         concurrency=registry.concurrency,
         on_progress=on_progress,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +67,19 @@ class RunOptions:
     command: str = "run"
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a run did, in figures that its report does not have.
+
+    ``deleted`` are manifests by policy, ``skipped`` are planned steps that were not carried out, by what
+    became of them; ``partial`` are repositories that could not be read completely.
+    """
+
+    deleted: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    partial: int = 0
+
+
 def utc_now() -> datetime:
     """Return the time; the one clock that runs read."""
     return datetime.now(UTC)
@@ -104,6 +119,7 @@ class Run:
         self._judged = Spool()
         self._swept: Spool | None = None
         self._ledger = Ledger()
+        self.counts = Counts()
         self._trips: list[Trip] = []
         self._total = Tally()
         self._summary = Summary()
@@ -132,8 +148,11 @@ class Run:
                 await self._attempt(self._look())
                 if self._failure is None and not self._stop.is_set():
                     await self._attempt(self._sweep(lock))
+        return self._finish()
+
+    def _finish(self) -> RunReport:
         report = self._report()
-        runs.finish(self.run_id, report.finished_at, report.outcome.value, asdict(report.summary))
+        self._store.runs.finish(self.run_id, report.finished_at, report.outcome.value, asdict(report.summary))
         return report
 
     async def _attempt(self, part: Coroutine[Any, Any, None]) -> None:
@@ -145,6 +164,11 @@ class Run:
             _log.error("run_failed", error=failure.message)
         except _Stopped:
             _log.info("run_stopped")
+        except asyncio.CancelledError:
+            # What the journal shows as begun is settled by the next run.
+            self._stop.set()
+            self._finish()
+            raise
 
     def stop(self) -> None:
         """End the run at the next safe point: the request under way is finished and recorded.
@@ -213,6 +237,7 @@ class Run:
             if not mine:
                 return None
             policies = sorted(policy.name for policy in matching)
+            self.counts.partial += 1
             return SpooledRepository(unread_report(name, policies, error.tags, error.problems))
         doomed = {step.digest for step in plan.steps if step.action is Action.DELETE}
         self._ledger.doom(snapshot.manifests[digest].manifest for digest in doomed)
@@ -309,6 +334,10 @@ class Run:
         by_digest: dict[str, list[StepResult]] = {}
         for result in results:
             by_digest.setdefault(result.step.digest, []).append(result)
+            if result.outcome in (StepOutcome.CANCELLED, StepOutcome.FAILED):
+                self.counts.skipped[result.outcome.value] += 1
+            elif result.outcome is StepOutcome.DONE and result.step.action is Action.DELETE:
+                self.counts.deleted[result.step.policy] += 1
             if result.outcome is StepOutcome.FAILED:
                 errors.append(f"{result.step.digest}: {result.detail}")
         manifests = [_with_outcome(m, by_digest.get(m.digest, [])) for m in report.manifests]

@@ -81,7 +81,7 @@ def run(
                         only=None if policy is None else frozenset({policy}),
                         concurrency=opened.registry.concurrency,
                     ),
-                    collect=collection_of(opened).when_due,
+                    collect=collection_of(opened).before_run,
                     progress=progress,
                 )
                 loop = asyncio.get_running_loop()

@@ -22,12 +22,11 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Run the registry's garbage collection: read-only, collect, restart, verify, writable again."""
-        from reaper.cli.exits import BlockedError, Exit
+        from reaper.cli.exits import Exit
         from reaper.cli.session import collection_of, run_async, session, settings_of
+        from reaper.gc import collect
         from reaper.report.model import CollectionReport
         from reaper.run import utc_now
-        from reaper.sweep import settle
-        from reaper.writer import writing
 
         settings = settings_of(common)
 
@@ -36,22 +35,21 @@ def register(app: typer.Typer) -> None:
                 collection = collection_of(opened)
                 if dry_run:
                     return await collection.now(dry_run=True)
-                async with writing(opened.store, opened.key, "gc", utc_now):
-                    await collection.recover()
-                    await opened.client.ping()
-                    await settle(opened.client, opened.store, registry=opened.key, clock=utc_now)
-                    wait = None if ignore_undo_window else collection.wait()
-                    if wait is not None:
-                        until = f"{wait.until:%Y-%m-%d %H:%M:%SZ}"
-                        raise BlockedError(
-                            f"{wait.entries} deletes can still be undone, until {until}",
-                            hint="--ignore-undo-window collects all the same",
-                        )
-                    return await collection.now()
+                return await collect(
+                    opened.client,
+                    opened.store,
+                    collection,
+                    clock=utc_now,
+                    ignore_undo_window=ignore_undo_window,
+                )
 
         report = run_async(work())
+        if report.outcome == "postponed":
+            typer.echo(f"reaper: {report.detail}", err=True)
+            typer.echo("  --ignore-undo-window collects all the same", err=True)
         _show(common, report, dry_run=dry_run)
-        raise typer.Exit(int(Exit.FAILED if report.outcome == "failed" else Exit.DONE))
+        codes = {"failed": Exit.FAILED, "postponed": Exit.BLOCKED}
+        raise typer.Exit(int(codes.get(report.outcome, Exit.DONE)))
 
 
 def _show(common: Common, report: object, *, dry_run: bool) -> None:

@@ -22,10 +22,6 @@ class UsageError(InvalidInputError):
     """The options contradict each other, or one is missing."""
 
 
-class BlockedError(ReaperError):
-    """What was asked for is refused until a person says otherwise."""
-
-
 _OUTCOMES = {
     "done": Exit.DONE,
     "partial": Exit.PARTIAL,
@@ -42,6 +38,4 @@ def exit_for_outcome(outcome: str) -> Exit:
 
 def exit_for_error(error: ReaperError) -> Exit:
     """Return the exit code of an error."""
-    if isinstance(error, InvalidInputError):
-        return Exit.USAGE
-    return Exit.BLOCKED if isinstance(error, BlockedError) else Exit.FAILED
+    return Exit.USAGE if isinstance(error, InvalidInputError) else Exit.FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,21 +76,6 @@ def policies_of(common: Common, settings: Settings) -> tuple[Policy, ...]:
     paths = settings.policies
     if not common.policies:
         paths = settings.registry(common.registry).policies or paths
-    return _load(paths)
-
-
-def all_policies(settings: Settings) -> tuple[Policy, ...]:
-    """Return the policies of all registries together.
-
-    Raises:
-        UsageError: none are named.
-        ConfigurationError: one is not valid.
-    """
-    paths = [*settings.policies, *(path for one in settings.registries for path in one.policies or ())]
-    return _load(list(dict.fromkeys(paths)))
-
-
-def _load(paths: Sequence[Path]) -> tuple[Policy, ...]:
     if not paths:
         raise UsageError("no policies", hint="name a policy file or a folder of them with --policies PATH")
     return load_policies(paths)
