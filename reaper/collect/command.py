@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from reaper.collect.base import Capabilities, Collected, CollectError, Progress
@@ -14,9 +15,9 @@ from reaper.collect.distribution import (
     version_in,
 )
 from reaper.collect.output import OutputParser
-from reaper.collect.process import run_quietly, run_read
 from reaper.collect.sizes import BlobSize, unknown_size
 from reaper.core.errors import InvalidInputError
+from reaper.process import ProcessError, run_quietly, run_read
 
 #: A command is the list of its arguments. No shell reads it.
 Command = Sequence[str]
@@ -94,7 +95,8 @@ class CommandCollector:
                 "for because garbage-collect is not an argument of its own",
                 hint=_UNTAGGED_HINT,
             )
-        code, output = await run_quietly(asking, limit=self._hook_timeout)
+        with _as_collect_errors():
+            code, output = await run_quietly(asking, limit=self._hook_timeout)
         version = version_in(output)
         if code != 0 or version is None:
             raise CollectError(
@@ -131,7 +133,8 @@ class CommandCollector:
             parser.feed(data)
             on_progress(parser.tally)
 
-        code = await run_read(command, on_output, limit=self._timeout)
+        with _as_collect_errors():
+            code = await run_read(command, on_output, limit=self._timeout)
         parser.finish()
         on_progress(parser.tally)
         if code == 1 and parser.empty_storage:
@@ -154,7 +157,8 @@ class CommandCollector:
 
     async def _run_hooks(self, name: str, commands: Sequence[Command]) -> None:
         for number, command in enumerate(commands, start=1):
-            code, output = await run_quietly(command, limit=self._hook_timeout)
+            with _as_collect_errors():
+                code, output = await run_quietly(command, limit=self._hook_timeout)
             if code != 0:
                 said = f": {output}" if output else ""
                 which = f"command {number} of {name} ({command[0]})"
@@ -166,6 +170,15 @@ class CommandCollector:
     def _size(self, digest: str) -> int | None:
         known = self._sizes.get(digest)
         return self._blob_size(digest) if known is None else known
+
+
+@contextmanager
+def _as_collect_errors() -> Iterator[None]:
+    """Turn the error of a command that could not run into one of the collection."""
+    try:
+        yield
+    except ProcessError as error:
+        raise CollectError(error.message, hint=error.hint) from error
 
 
 def _ending(code: int) -> str:

@@ -150,7 +150,7 @@ def stubborn(folder: Path) -> tuple[str, Path]:
 
 
 def test_a_time_limit_ends_the_whole_process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reaper.collect.process.TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr("reaper.process.TERMINATION_GRACE", 0.2)
     command, child = stubborn(tmp_path)
     collector = CommandCollector([command], timeout=1.0)
     with pytest.raises(CollectError, match=r"took longer than 1 seconds and was ended"):
@@ -160,7 +160,7 @@ def test_a_time_limit_ends_the_whole_process_group(tmp_path: Path, monkeypatch: 
 
 
 def test_a_cancellation_ends_the_whole_process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reaper.collect.process.TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr("reaper.process.TERMINATION_GRACE", 0.2)
     command, child = stubborn(tmp_path)
 
     async def cancel() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, Final, TypeVar
 
-from reaper.collect.base import CollectError
+from reaper.core.errors import ReaperError
 
 Result = TypeVar("Result")
 
@@ -22,6 +22,10 @@ _TAIL_BYTES: Final = 4000
 _CHUNK: Final = 64 * 1024
 
 
+class ProcessError(ReaperError):
+    """A command could not be started, took too long, or printed too much."""
+
+
 async def run_quietly(command: Sequence[str], *, limit: float) -> tuple[int, str]:
     """Run ``command`` to its end; return its exit code and the end of what it printed.
 
@@ -29,13 +33,12 @@ async def run_quietly(command: Sequence[str], *, limit: float) -> tuple[int, str
     output on to it, and a pipe would keep reaper waiting for that server, or kill it when reaper ends.
 
     Raises:
-        CollectError: it could not be started, or took longer than ``limit`` seconds.
+        ProcessError: it could not be started, or took longer than ``limit`` seconds.
     """
     with tempfile.TemporaryFile() as output:
-        async with _started(command, output) as process, _limited(command, limit):
+        async with _started(command, output, output) as process, _limited(command, limit):
             await process.wait()
-        output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        text = output.read().decode(errors="replace").strip()
+        text = _tail(output)
     return _exit_code(process), text
 
 
@@ -46,27 +49,36 @@ async def run_read(command: Sequence[str], on_output: Callable[[bytes], None], *
     (SIGPIPE), and does not go on sweeping while a successor makes the registry writable.
 
     Raises:
-        CollectError: it could not be started, or took longer than ``limit`` seconds.
+        ProcessError: it could not be started, or took longer than ``limit`` seconds.
     """
-    async with _pipe() as (reader, write_end), _started(command, write_end) as process:
+    async with _pipe() as (reader, write_end), _started(command, write_end, write_end) as process:
         write_end.close()
-        reading = asyncio.create_task(_read(reader, on_output))
-        ending = asyncio.create_task(process.wait())
-        try:
-            async with _limited(command, limit):
-                await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if reading.done():
-                    reading.result()  # What handling the output raised ends the process.
-                await ending
-            # Something in the background may hold the pipe open; it is not waited for.
-            await asyncio.wait({reading}, timeout=_DRAIN)
-            if reading.done():
-                reading.result()
-        finally:
-            reading.cancel()
-            ending.cancel()
-            await asyncio.gather(reading, ending, return_exceptions=True)
+        await _read_to_end(command, process, reader, on_output, limit)
     return _exit_code(process)
+
+
+async def run_output(command: Sequence[str], *, limit: float, max_bytes: int) -> tuple[int, bytes, str]:
+    """Run ``command`` to its end; return its exit code, its whole output, and the end of its error output.
+
+    Raises:
+        ProcessError: it could not be started, took longer than ``limit`` seconds, printed more than
+            ``max_bytes``, or left something behind that may still print.
+    """
+    output = bytearray()
+
+    def keep(data: bytes) -> None:
+        output.extend(data)
+        if len(output) > max_bytes:
+            raise ProcessError(f"{command[0]} printed more than {max_bytes} bytes and was ended")
+
+    with tempfile.TemporaryFile() as errors:
+        async with _pipe() as (reader, write_end), _started(command, write_end, errors) as process:
+            write_end.close()
+            whole = await _read_to_end(command, process, reader, keep, limit)
+        if not whole:
+            raise ProcessError(f"{command[0]} ended, but something that it started holds its output open")
+        text = _tail(errors)
+    return _exit_code(process), bytes(output), text
 
 
 async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
@@ -101,24 +113,53 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, IO[bytes]]]:
             transport.close()
 
 
+async def _read_to_end(
+    command: Sequence[str],
+    process: asyncio.subprocess.Process,
+    reader: asyncio.StreamReader,
+    on_output: Callable[[bytes], None],
+    limit: float,
+) -> bool:
+    """Hand the output over until the process has ended, at most ``limit`` seconds; tell whether it is all."""
+    reading = asyncio.create_task(_read(reader, on_output))
+    ending = asyncio.create_task(process.wait())
+    try:
+        async with _limited(command, limit):
+            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()  # What handling the output raised ends the process.
+            await ending
+        # Something in the background may hold the pipe open; it is not waited for.
+        await asyncio.wait({reading}, timeout=_DRAIN)
+        if reading.done():
+            reading.result()
+        return reading.done()
+    finally:
+        reading.cancel()
+        ending.cancel()
+        await asyncio.gather(reading, ending, return_exceptions=True)
+
+
 async def _read(reader: asyncio.StreamReader, on_output: Callable[[bytes], None]) -> None:
     while data := await reader.read(_CHUNK):
         on_output(data)
 
 
 @asynccontextmanager
-async def _started(command: Sequence[str], output: IO[bytes]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _started(
+    command: Sequence[str], output: IO[bytes], errors: IO[bytes]
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start ``command`` in a process group of its own, which ends with the block, however that ends."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
-            stderr=output,
+            stderr=errors,
             start_new_session=True,
         )
     except OSError as error:
-        raise CollectError(f"{command[0]} could not be started: {error.strerror}") from error
+        raise ProcessError(f"{command[0]} could not be started: {error.strerror}") from error
     try:
         yield process
     finally:
@@ -134,7 +175,7 @@ async def _limited(command: Sequence[str], limit: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         # Arguments may hold secrets, so a message names the command alone.
-        raise CollectError(f"{command[0]} took longer than {limit:g} seconds and was ended") from error
+        raise ProcessError(f"{command[0]} took longer than {limit:g} seconds and was ended") from error
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -149,6 +190,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def _tail(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    return output.read().decode(errors="replace").strip()
 
 
 def _exit_code(process: asyncio.subprocess.Process) -> int:
