@@ -25,8 +25,8 @@ from reaper.collect.base import (
     StuckReadOnlyError,
     Tally,
 )
-from reaper.collect.process import uninterrupted
 from reaper.core.errors import ReaperError
+from reaper.process import uninterrupted
 
 #: Tells the registry's mode; a ReaperError when it does not answer.
 Probe = Callable[[], Awaitable[Mode]]
