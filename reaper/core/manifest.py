@@ -24,6 +24,13 @@ DOCKER_SCHEMA1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+
 IMAGE_CONFIGS: Final = frozenset(
     {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
 )
+# BuildKit's registry caches list layers and their config where an index has manifests. No registry has them
+# as manifests: distribution 2.8 fails (500) when it is asked to.
+_BLOBS_IN_AN_INDEX: Final = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.",
+    "application/vnd.buildkit.cacheconfig.",
+)
 CREATED_ANNOTATION: Final = "org.opencontainers.image.created"
 
 #: distribution-spec 1.1, "Pushing Manifests": registries should refuse larger ones, and so does reaper.
@@ -71,7 +78,10 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One manifest, as far as retention needs it. ``size`` is the length of its bytes."""
+    """One manifest, as far as retention needs it. ``size`` is the length of its bytes.
+
+    An index has ``layers`` where it lists blobs among its children, as the caches of BuildKit do.
+    """
 
     digest: str
     media_type: str
@@ -142,18 +152,25 @@ def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
         return Manifest(digest, stated, kind, size, layers=_schema1_layers(document, digest))
     reader = _Reader(document, digest)
     subject = reader.optional("subject")
+    listed = reader.several("manifests") if kind is Kind.INDEX else ()
     return Manifest(
         digest=digest,
         media_type=stated,
         kind=kind,
         size=size,
         config=reader.required("config") if kind is Kind.IMAGE else None,
-        layers=reader.several("layers" if kind is Kind.IMAGE else "blobs") if kind is not Kind.INDEX else (),
-        children=reader.several("manifests") if kind is Kind.INDEX else (),
+        layers=tuple(filter(_is_blob, listed))
+        if kind is Kind.INDEX
+        else reader.several("layers" if kind is Kind.IMAGE else "blobs"),
+        children=tuple(entry for entry in listed if not _is_blob(entry)),
         subject=subject.digest if subject else None,
         artifact_type=reader.artifact_type(),
         created_annotation=reader.created_annotation(),
     )
+
+
+def _is_blob(listed: Descriptor) -> bool:
+    return listed.media_type.startswith(_BLOBS_IN_AN_INDEX)
 
 
 def _json_object(content: bytes, digest: str) -> dict[str, Any]:

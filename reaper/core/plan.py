@@ -93,7 +93,8 @@ class _Planner:
         self._doomed = frozenset(snapshot.manifests) - decisions.kept
 
     def build(self) -> RepositoryPlan:
-        steps = [self._deletion(digest) for digest in self._in_order()]
+        order = {digest: place for place, digest in enumerate(self._in_order())}
+        steps = [self._deletion(digest, order) for digest in order]
         reasons = {step.digest: step.reason for step in steps}
         manifests = []
         for digest in sorted(self._snapshot.manifests):
@@ -114,11 +115,21 @@ class _Planner:
 
     def _owners(self, digest: str) -> tuple[str, ...]:
         """Return what a manifest is part of: its parents, and the subjects it refers to."""
-        snapshot = self._snapshot
-        subjects = [snapshot.manifests[digest].manifest.subject]
-        subjects += [snapshot.tags[tag].subject for tag in snapshot.tags_of.get(digest, ())]
-        found = (*snapshot.parents.get(digest, ()), *(s for s in subjects if s in snapshot.manifests))
-        return tuple(dict.fromkeys(owner for owner in found if owner is not None))
+        return tuple(dict.fromkeys((*self._stated_owners(digest), *self._named_owners(digest))))
+
+    def _stated_owners(self, digest: str) -> Iterator[str]:
+        """Yield the owners that bytes name. They form no circle: a digest would have to contain itself."""
+        yield from self._snapshot.parents.get(digest, ())
+        subject = self._snapshot.manifests[digest].manifest.subject
+        if subject is not None and subject in self._snapshot.manifests:
+            yield subject
+
+    def _named_owners(self, digest: str) -> Iterator[str]:
+        """Yield the subjects that tags name. Anybody can push any tag, so these may form circles."""
+        for tag in self._snapshot.tags_of.get(digest, ()):
+            subject = self._snapshot.tags[tag].subject
+            if subject is not None and subject in self._snapshot.manifests:
+                yield subject
 
     def _in_order(self) -> Iterator[str]:
         """Yield the doomed manifests, each after its parents and its subject.
@@ -126,30 +137,32 @@ class _Planner:
         Should the sweep stop half-way, a child is never missing from an index that is still there, and
         no image is left without its signatures.
         """
-        waiting = {
-            digest: {owner for owner in self._owners(digest) if owner in self._doomed}
-            for digest in self._doomed
-        }
+        waiting = {digest: {o for o in self._owners(digest) if o in self._doomed} for digest in self._doomed}
         followers: dict[str, list[str]] = {digest: [] for digest in waiting}
         for digest, owners in waiting.items():
             for owner in owners:
                 followers[owner].append(digest)
         ready = sorted((digest for digest, owners in waiting.items() if not owners), reverse=True)
-        done = 0
-        while ready:
-            digest = ready.pop()
-            done += 1
+        while waiting:
+            digest = ready.pop() if ready else self._out_of_a_circle(waiting)
+            del waiting[digest]
             yield digest
             for follower in sorted(followers[digest], reverse=True):
-                waiting[follower].discard(digest)
-                if not waiting[follower]:
-                    ready.append(follower)
-        if done != len(waiting):
-            raise PlanError(f"{self._snapshot.repository}: manifests that refer to each other in a circle")
+                if follower in waiting:
+                    waiting[follower].discard(digest)
+                    if not waiting[follower]:
+                        ready.append(follower)
 
-    def _deletion(self, digest: str) -> Step:
+    def _out_of_a_circle(self, waiting: Mapping[str, set[str]]) -> str:
+        """Return a manifest that waits for no parent: only for what its tags name, which is a circle."""
+        for digest in sorted(waiting):
+            if not any(owner in waiting for owner in self._stated_owners(digest)):
+                return digest
+        raise PlanError(f"{self._snapshot.repository}: manifests that contain each other")
+
+    def _deletion(self, digest: str, order: Mapping[str, int]) -> Step:
         tags = self._snapshot.tags_of.get(digest, ())
-        owners = tuple(owner for owner in self._owners(digest) if owner in self._doomed)
+        owners = tuple(o for o in self._owners(digest) if o in order and order[o] < order[digest])
         judged = [self._decisions.tags[tag] for tag in tags]
         kept = [decision.tag for decision in judged if decision.decision is not Decision.EXPIRE]
         if kept:

@@ -77,7 +77,8 @@ class Authenticator:
     def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
         """Take note of the challenges of a 401; tell whether asking again can help.
 
-        ``sent`` is the Authorization that was refused. A token is renewed once; a password is final.
+        ``sent`` is the Authorization that was refused. A refused password is final. How often a token is
+        renewed is the caller's to bound.
 
         Raises:
             ProtocolError: the registry asks for a kind of login that reaper does not know.
@@ -90,12 +91,14 @@ class Authenticator:
             raise ProtocolError(
                 f"{self._address} refuses the request (401) and offers no login that reaper knows"
             )
-        first = self._challenge is None
         self._challenge = challenge
         if challenge.scheme == "basic":
             return sent is None and self._credentials is not None and self._credentials.basic() is not None
-        held = self._tokens.pop(scope, None)
-        return first or sent is None or (held is not None and sent == f"Bearer {held.value}")
+        held = self._tokens.get(scope)
+        if held is not None and sent == f"Bearer {held.value}":
+            # Requests side by side are refused one after the other: only the first may drop the token.
+            del self._tokens[scope]
+        return True
 
     async def _token(self, challenge: Challenge, scope: str) -> str:
         async with self._locks.setdefault(scope, asyncio.Lock()):

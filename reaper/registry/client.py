@@ -61,7 +61,7 @@ _MAX_REDIRECTS = 5
 _LONGEST_PAUSE = 60.0
 _NOBODY = "sha256:" + "0" * 64
 _ACCEPT = ", ".join(MANIFEST_TYPES)
-#: Methods whose requests may be sent again after a failure of the server. PUT and DELETE name what they mean.
+#: Methods whose requests may be sent again after any failure of the server.
 _READS = frozenset({"GET", "HEAD"})
 
 
@@ -140,7 +140,7 @@ class RegistryClient:
             read_only=options.read_only,
             clock=time.monotonic,
         )
-        self._limiter = Limiter(options.concurrency, time.monotonic)
+        self._limiter = Limiter(options.concurrency, time.monotonic, longest_pause=_LONGEST_PAUSE)
         self._referrers_api: bool | None = None
 
     async def __aenter__(self) -> Self:
@@ -344,8 +344,15 @@ class RegistryClient:
             url = answer.next_page
         return found
 
+    async def prepare_delete(self, repository: str) -> None:
+        """Fetch the token that a delete needs: no login shall stand between the last look and the delete."""
+        await self._auth.header(_delete(repository))
+
     async def delete_manifest(self, repository: str, digest: str) -> Deleted:
         """Delete a manifest, and with it all tags that point to it (end-9).
+
+        It is sent once, whatever happens to it: what was true at the last look need not be true any more
+        when it could be sent again.
 
         Raises:
             DeletesDisabledError, ReadOnlyRegistryError: the registry does not allow it now.
@@ -363,6 +370,8 @@ class RegistryClient:
     async def delete_tag(self, repository: str, tag: str) -> bool:
         """Delete a tag and leave its manifest (end-9); False where the registry cannot do that.
 
+        It is sent once, as for `delete_manifest`.
+
         Raises:
             ReadOnlyRegistryError: the registry does not allow it now.
         """
@@ -376,12 +385,15 @@ class RegistryClient:
             self._expect(answer, 202, path)
         return True
 
-    async def can_untag(self, repository: str) -> bool:
-        """Find out whether the registry can delete a tag alone, with a tag that nobody has."""
+    async def can_untag(self, repository: str) -> bool | None:
+        """Find out whether the registry can delete a tag alone, with a tag that nobody has.
+
+        None where it cannot be found out now: deletes are disabled, or the registry is read-only.
+        """
         answer = await self._ask(
             "DELETE", f"/v2/{repository}/manifests/reaper-asks-for-untagging", scope=_delete(repository)
         )
-        return answer.status in (202, 404)
+        return None if answer.status == 405 else answer.status in (202, 404)
 
     async def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
         """Push a manifest under a digest or a tag, and return its digest (end-7)."""
@@ -452,7 +464,7 @@ class RegistryClient:
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> _Answer:
-        """Send a request and read its answer, again where that may help and does no harm."""
+        """Send a request and read its answer; again where that may help and does no harm, a DELETE never."""
         url = target if "://" in target else self.url + target
         sent = {**({"Accept": accept} if accept else {}), **(headers or {})}
         async for attempt in self._attempts(method):
@@ -466,7 +478,7 @@ class RegistryClient:
     def _attempts(self, method: str) -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(
             on=lambda error: _worth_another_try(error, method),
-            attempts=self._options.attempts,
+            attempts=1 if method == "DELETE" else self._options.attempts,
             timeout=180.0,
             wait_initial=0.2,
             wait_max=10.0,
@@ -521,6 +533,7 @@ class RegistryClient:
         content: bytes | None = None,
     ) -> httpx.Response:
         """Send a request, logged in as far as the registry asks for it; the answer's body is not read yet."""
+        refused = 0
         for _ in range(_MAX_REDIRECTS + 3):
             # Credentials belong to the registry's origin; a redirect to a storage host gets none.
             own = origin_of(url) == self._address.origin
@@ -529,7 +542,10 @@ class RegistryClient:
             response = await self._send(method, url, sent, content)
             if response.status_code == 401 and own:
                 await response.aclose()
-                if not self._auth.learn(response.headers.get_list("WWW-Authenticate"), scope, authorization):
+                refused += authorization is not None
+                challenges = response.headers.get_list("WWW-Authenticate")
+                # A token may have been revoked or have run out: it is renewed, once.
+                if not self._auth.learn(challenges, scope, authorization) or refused > 1:
                     raise self._auth.refused(httpx.URL(url).path, scope or "the registry")
                 continue
             if response.is_redirect and method in _READS:

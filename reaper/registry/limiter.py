@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from reaper.registry.errors import ThrottledError
+
 #: A request slower than this many times the fastest ones seen is a sign of strain.
 _STRAIN = 4.0
 _SMOOTHING = 0.1
@@ -14,12 +16,14 @@ _SMOOTHING = 0.1
 class Limiter:
     """Additive increase, multiplicative decrease, as TCP does it.
 
-    ``ceiling`` bounds the requests under way. ``clock`` returns seconds; it never goes back.
+    ``ceiling`` bounds the requests under way. ``clock`` returns seconds; it never goes back. A registry may
+    ask for a pause; requests wait for at most ``longest_pause`` seconds of it.
     """
 
-    def __init__(self, ceiling: int, clock: Callable[[], float]) -> None:
+    def __init__(self, ceiling: int, clock: Callable[[], float], *, longest_pause: float) -> None:
         self._ceiling = float(ceiling)
         self._clock = clock
+        self._longest_pause = longest_pause
         self._limit = float(min(8, ceiling))
         self._under_way = 0
         self._resume_at = 0.0
@@ -35,12 +39,22 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold one of the places while a request is under way."""
+        """Hold one of the places while a request is under way.
+
+        Raises:
+            ThrottledError: the registry has asked for a pause that is too long to wait for.
+        """
         async with self._changed:
             await self._changed.wait_for(lambda: self._under_way < self.limit)
             self._under_way += 1
         try:
             pause = self._resume_at - self._clock()
+            if pause > self._longest_pause:
+                raise ThrottledError(
+                    f"the registry asked for a pause, for {pause:.0f} more seconds",
+                    status=429,
+                    retry_after=pause,
+                )
             if pause > 0:
                 await asyncio.sleep(pause)
             yield

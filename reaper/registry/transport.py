@@ -39,6 +39,19 @@ class TLSOptions:
     insecure: bool = False
 
 
+class _Transport(AiohttpTransport):
+    """Sends each request once: whether to send it again is for those who know what it does."""
+
+    def get_client(self) -> aiohttp.ClientSession:
+        """Return a session that does not repeat requests by itself, as aiohttp's do (RFC 9112, 9.3.1).
+
+        A DELETE that is sent again was not looked at again before.
+        """
+        session = super().get_client()
+        session._retry_connection = False  # noqa: SLF001 - there is no public way; a test watches it
+        return session
+
+
 class ReadOnlyTransport(httpx.AsyncBaseTransport):
     """Lets nothing but GET and HEAD out, whatever the layers above ask for: the promise of ``--dry-run``."""
 
@@ -66,7 +79,7 @@ def build_http(address: Address, tls: TLSOptions, *, read_only: bool, connection
     Raises:
         InvalidInputError: the CA file cannot be read.
     """
-    transport: httpx.AsyncBaseTransport = AiohttpTransport(
+    transport: httpx.AsyncBaseTransport = _Transport(
         verify=_ssl_context(tls),
         limits=httpx.Limits(max_connections=connections, keepalive_expiry=30.0),
         proxy=_proxy(address),

@@ -27,6 +27,7 @@ from reaper.core.policy import (
 )
 from reaper.core.retention import Decision, decide
 from reaper.core.selectors import Glob, Regex, Selector, Semver
+from reaper.core.snapshot import ManifestEntry
 from tests.core.build import DAY, ago, entry, image, judge, kept, policy, snapshot
 from tests.core.generate import NOW, child, digest, manifest
 
@@ -292,6 +293,27 @@ class TestGraph:
         )
         decisions = judge(look, policy(NEVER_KEEPS, minimum_age="24h"))
         assert kept(decisions) == {name}
+
+    def test_tags_that_name_each_other_in_a_circle_are_deleted_all_the_same(self) -> None:
+        """Anybody who may push can push such tags, and must not keep a registry from being cleaned."""
+        one, two = image("one", "90d"), image("two", "80d")
+        index = entry(manifest("index", Kind.INDEX, children=(child(one.manifest),)), "90d")
+
+        def sig(of: ManifestEntry) -> str:
+            return of.digest.replace(":", "-") + ".sig"
+
+        for tags in (
+            {"v1": one, sig(one): one},
+            {sig(one): two, sig(two): one},
+            {"v1": one, sig(one): two, sig(two): one},
+            {"v1": index, sig(one): index},
+        ):
+            look = snapshot(tags, *([one] if index in tags.values() else []))
+            steps = build_plan(look, judge(look, policy(NEVER_KEEPS)), can_untag=False).steps
+            order = [step.digest for step in steps]
+            assert set(order) == set(look.manifests)
+            assert all(owner in order[: order.index(step.digest)] for step in steps for owner in step.after)
+            assert index.digest not in order or order == [index.digest, one.digest]
 
     @pytest.mark.parametrize(("keep_within", "expires"), [(None, False), ("30d", False), ("2d", True)])
     def test_untagged_and_orphaned_manifests_wait(self, keep_within: str | None, expires: bool) -> None:

@@ -192,20 +192,42 @@ class TestRetries:
 
     def test_a_pause_that_is_too_long_is_for_the_next_run(self) -> None:
         async def work(fake: Fake) -> int:
-            with pytest.raises(ThrottledError):
-                await names(fake)
+            async with fake.client() as client:
+                for _ in range(2):  # The second request is not even sent, and waits for nothing.
+                    with pytest.raises(ThrottledError):
+                        await client.tags("a")
             return len(fake.requests)
 
         assert with_fake(answers(status(429, Retry_After="86400")), work) == 1
 
-    def test_a_delete_that_failed_is_not_repeated(self) -> None:
+    @pytest.mark.parametrize(
+        "answer", [status(500), status(503, Retry_After="0"), status(429, Retry_After="0")]
+    )
+    def test_a_delete_that_failed_is_not_repeated(self, answer: Callable[[], web.Response]) -> None:
+        """What was looked up before it may have changed by the time it could be sent again."""
+
         async def work(fake: Fake) -> list[str]:
             async with fake.client() as client:
-                with pytest.raises(ServerError):
+                for delete in (client.delete_manifest("a", DIGEST), client.delete_tag("a", "v1")):
+                    with pytest.raises((ServerError, ThrottledError)):
+                        await delete
+            return fake.paths("DELETE")
+
+        assert len(with_fake(answers(answer), work)) == 2
+
+    def test_a_delete_whose_answer_is_lost_is_not_repeated(self) -> None:
+        async def hang_up(request: web.Request) -> web.Response:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+
+        async def work(fake: Fake) -> list[str]:
+            async with fake.client() as client:
+                with pytest.raises(UnreachableError):
                     await client.delete_manifest("a", DIGEST)
             return fake.paths("DELETE")
 
-        assert len(with_fake(answers(status(500)), work)) == 1
+        assert len(with_fake(hang_up, work)) == 1
 
 
 class TestWrites:
@@ -252,6 +274,19 @@ class TestWrites:
             assert len(fake.requests) == 1
 
         with_fake(answers(status(404)), work)
+
+    @pytest.mark.parametrize(
+        ("answer", "can"),
+        [(status(404), True), (status(202), True), (status(400), False), (status(405), None)],
+    )
+    def test_whether_a_tag_can_be_deleted_alone(
+        self, answer: Callable[[], web.Response], can: bool | None
+    ) -> None:
+        async def work(fake: Fake) -> bool | None:
+            async with fake.client() as client:
+                return await client.can_untag("a")
+
+        assert with_fake(answers(answer), work) is can
 
     def test_a_redirected_delete_is_not_followed(self) -> None:
         async def work(fake: Fake) -> list[str]:
@@ -304,6 +339,51 @@ class TestLogin:
                 await client.head("a", "v2")
 
         with_fake(self.registry(tokens), work)
+        assert len(tokens) == 2
+
+    def test_a_token_that_is_refused_to_many_at_once_is_renewed_once(self) -> None:
+        tokens: list[str] = []
+        refused, renewed = asyncio.Event(), asyncio.Event()
+        granted = self.registry(tokens)
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("Authorization") == "Bearer t0:repository:a:pull":
+                if refused.is_set():
+                    # Both were sent with the old token; this refusal arrives when a new one is there.
+                    await renewed.wait()
+                refused.set()
+            answer = await granted(request)
+            if len(tokens) == 2:
+                renewed.set()
+            return answer
+
+        async def work(fake: Fake) -> None:
+            async with fake.client(credentials=self.me) as client:
+                await client.head("a", "v0")
+                refused.clear()
+                tokens[0] = "revoked"
+                await asyncio.gather(client.head("a", "v1"), client.head("a", "v2"))
+
+        with_fake(handler, work)
+        assert len(tokens) == 2
+
+    def test_a_token_that_does_not_help_is_an_error_that_says_so(self) -> None:
+        """Distribution answers 401 where a token lacks what is asked for, and a new one lacks it again."""
+        tokens: list[str] = []
+
+        async def refuse(request: web.Request) -> web.StreamResponse:
+            if request.path == "/token":
+                return await self.registry(tokens)(request)
+            challenge = f'Bearer realm="{request.url.origin()}/token",error="insufficient_scope"'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+        async def work(fake: Fake) -> str:
+            async with fake.client(credentials=self.me) as client:
+                with pytest.raises(AuthenticationError) as caught:
+                    await client.delete_manifest("a", DIGEST)
+            return caught.value.message
+
+        assert "repository:a:pull,delete" in with_fake(refuse, work)
         assert len(tokens) == 2
 
     def test_a_refused_password_is_final_and_not_shown(self) -> None:
