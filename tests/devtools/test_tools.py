@@ -100,7 +100,13 @@ def test_nothing_to_be_had_names_what_to_install() -> None:
 
 @pytest.mark.usefixtures("search")
 def test_without_fetching_it_says_how_to_fetch() -> None:
-    for find in (tools.distribution_2, tools.distribution_3, tools.skopeo_binary):
+    for find in (
+        tools.distribution_2,
+        tools.distribution_3,
+        tools.skopeo_binary,
+        tools.chromium,
+        tools.chromedriver,
+    ):
         with pytest.raises(SetupError, match="make tools"):
             find(fetch=False)
 
@@ -108,6 +114,14 @@ def test_without_fetching_it_says_how_to_fetch() -> None:
 def test_skopeo_on_path(search: Path) -> None:
     installed = program(search / "skopeo", "skopeo version 1.9.3")
     assert tools.skopeo_binary() == installed
+
+
+def test_a_browser_on_path_counts_only_with_its_driver(search: Path, tmp_path: Path) -> None:
+    fetched = program(cached(tmp_path, "chromium") / "chromium", "Chromium 156")
+    browser = program(search / "chromium", "Chromium 150")
+    assert tools.chromium() == fetched
+    driver = program(search / "chromedriver", "ChromeDriver 150")
+    assert (tools.chromium(), tools.chromedriver()) == (browser, driver)
 
 
 def test_new_packages_are_told_from_replaced_ones(monkeypatch: pytest.MonkeyPatch) -> None:
