@@ -52,6 +52,11 @@ _SYNTAX: Final = (
     ("unknown escape character", "an unknown escape after a backslash", "use single quotes"),
     ("tag handle", "YAML tags (!name) have no meaning here", "quote a value that begins with !"),
     ("expected URI", "YAML tags (!name) have no meaning here", "quote a value that begins with !"),
+    ("sequence entries are not allowed", "a list item (-) stands where it cannot", "begin a line with it"),
+    ("node content", "a value cannot begin here", None),
+    ("<document start>", "this does not belong to what stands before it", "check the indentation"),
+    ("comment or a line break", "the text of | or > begins on the next line", None),
+    ("chomping or indentation", "the text of | or > begins on the next line", "quote the value"),
     ("expected alphabetic or numeric", "an anchor or alias without a name", "quote a value with * or &"),
 )
 
@@ -116,8 +121,9 @@ class Builder:
         for part, message, suggestion in _SYNTAX:
             if part in text:
                 return Problem(self._name, at.line, at.column, f"not valid YAML: {message}", suggestion)
-        # What is left describes YAML's own grammar; quoted parts could be the file's content.
-        text = re.sub(r"(['\"]).{2,}\1", "…", text)
+        # What is left describes YAML's own grammar, up to where it tells what was found instead.
+        text = re.sub(r",? but (?:found|got) .*", "", text, flags=re.DOTALL)
+        text = re.sub(r"(['\"]).{2,}\1", "…", text, flags=re.DOTALL)
         message = f"not valid YAML: {text}" if text else "not valid YAML"
         return Problem(self._name, at.line, at.column, message)
 

@@ -99,6 +99,8 @@ class Keep(Checked):
         """Yield keys that lack the key that they say something about."""
         if not data:
             yield Fault("this keeps nothing", "write `keep: all`, or a mapping such as {newest: 5}")
+        if not data.keys() <= set(cls.valid_keys()):
+            return  # what seems to be missing may be there, mistyped
         for key in ("since", "from"):
             if key in data and "within" not in data:
                 yield Fault(f"{key} says nothing without within", "add within: 14d", (key,), of_key=True)

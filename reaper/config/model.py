@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Final, Self, get_args
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from reaper.config.errors import Problem, did_you_mean, shown_key
+from reaper.config.errors import Problem, did_you_mean, nearest, shown_key
 from reaper.config.nodes import Document, Position, ScalarNode
 
 _OURS: Final = "reaper"
 _LISTED_KEYS: Final = 16
+_HINTED: Final = re.compile(r"did you mean '(\w+)'")
 
 _EXPECTED: Final[tuple[tuple[str, str], ...]] = (
     ("model_", "a mapping (`key: value`)"),
@@ -100,7 +101,8 @@ class Checked(BaseModel):
         found: list[Fault] = []
         if isinstance(data, Mapping):
             found += cls.faults(data)
-            found += cls._misfits(data)
+            judged = {fault.at for fault in found}
+            found += [fault for fault in cls._misfits(data) if fault.at not in judged]
         judged = {fault.at for fault in found}
         try:
             model = handler(data)
@@ -110,9 +112,25 @@ class Checked(BaseModel):
         else:
             if not found:
                 return model
+        meant = cls._meant(data) if isinstance(data, Mapping) else set()
+        found = [fault for fault in found if len(fault.at) != 1 or fault.at[0] not in meant]
         # Outside of the handler, so that nothing refers to pydantic's error with the input in it.
         lines = [fault._details() for fault in found]  # noqa: SLF001 - a friend of this module
         raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=True)
+
+    @classmethod
+    def _meant(cls, data: Mapping[str, Any]) -> set[str]:
+        """Return the keys that are only missing because another one was mistyped for them."""
+        valid = cls.valid_keys()
+        return {cls._meant_by(str(key)) or "" for key in data if key not in valid} - data.keys()
+
+    @classmethod
+    def _meant_by(cls, key: str) -> str | None:
+        hint = _HINTED.match(cls.hints.get(key, ""))
+        if hint:
+            return hint[1]
+        valid, bare = cls.valid_keys(), key.partition(":")[0]
+        return bare if bare in valid else nearest(key, valid)
 
     @classmethod
     def _misfits(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -137,7 +155,8 @@ class Checked(BaseModel):
         key = str(at[-1]) if at else ""
         if error["type"] == "extra_forbidden" and len(at) == 1:
             listed = f"the keys here are {', '.join(cls.valid_keys()[:_LISTED_KEYS])}"
-            suggestion = cls.hints.get(key) or did_you_mean(key, cls.valid_keys()) or listed
+            near = cls._meant_by(key)
+            suggestion = cls.hints.get(key) or (f"did you mean {near!r}?" if near else listed)
             if ":" in key:
                 suggestion = "write a space after the ':'"
             return Fault(f"unknown key {shown_key(key)}", suggestion, at, of_key=True)
@@ -152,7 +171,8 @@ def _in_plain_english(error: ErrorDetails) -> Fault:
     name = next((f"{step}: " for step in reversed(at) if isinstance(step, str)), "")
     for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if kind.startswith(("greater_", "less_")) and bound in context:
-            return Fault(f"{name}must be {words} {context[bound]:g}", at=at)
+            limit = f"{context[bound]:g}" if isinstance(context[bound], float) else context[bound]
+            return Fault(f"{name}must be {words} {limit}", at=at)
     if kind == "too_short":
         return Fault(f"{name}must not be empty", at=at)
     if kind == "string_too_long":
@@ -232,8 +252,14 @@ class Shorthand:
         expanded = self.expand(value)
         if isinstance(expanded, (self.kind, BaseModel)):
             return expanded
-        quote = isinstance(value, (bool, int, float)) and {"type": "string"} in self.schemas
+        quote = isinstance(value, (bool, int, float)) and self._reads(str(value))
         raise Fault(f"expected {self.expected}, not {what_is(value)}", quote=quote).error()
+
+    def _reads(self, text: str) -> bool:
+        try:
+            return isinstance(self.expand(text), (self.kind, BaseModel))
+        except PydanticCustomError:
+            return False
 
 
 def problems_of(error: ValidationError, place: Callable[[Fault], Problem]) -> list[Problem]:

@@ -15,6 +15,8 @@ from reaper.core.selectors import Glob, Matcher, Regex, Selector, Semver
 
 _MAX_RANGE: Final = 500
 _TEXT: Final = {"type": "string", "minLength": 1}
+# An escape, a character class, or the beginning of a named group.
+_GROUPS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?P?<(?P<name>[^>]+)>", re.DOTALL)
 _KINDS: Final = ("glob", "regex", "semver")
 _ONE_KIND: Final[list[JsonValue]] = [{"required": [kind]} for kind in ("glob", "regex", "semver")]
 
@@ -26,6 +28,11 @@ def _glob(text: str) -> Glob:
 
 def _regex(text: str) -> Regex:
     _refuse_empty(text)
+    names = [found["name"] for found in _GROUPS.finditer(text) if found["name"]]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        # RE2 would go by the first alone, and `group_by` put what the others match into one group.
+        raise InvalidInputError(f"two groups are named {twice!r}", hint="put the choice into one group")
     return Regex(text)
 
 
@@ -258,7 +265,8 @@ def _matcher(
 
 def _exactly_one(data: Mapping[str, Any], kinds: tuple[str, ...]) -> Iterator[Fault]:
     given = [key for key in data if key in kinds]
-    if not given:
+    mistyped = any(key not in kinds and key != "prerelease" for key in data)
+    if not given and not mistyped:
         yield Fault("this selects nothing", f"give one of {', '.join(kinds)}")
     elif len(given) > 1:
         hint = f"several patterns go into a list: include: [{{{given[0]}: …}}, {{{given[1]}: …}}]"

@@ -127,6 +127,10 @@ class UntaggedModel(Checked):
     """What becomes of manifests without a tag."""
 
     model_config = ConfigDict(title="Untagged")
+    hints: ClassVar[Mapping[str, str]] = {
+        "keep": "did you mean 'keep_within'?",
+        "within": "did you mean 'keep_within'?",
+    }
 
     keep_within: Duration = Field(
         description="Delete a manifest once it has been without a tag for this long."

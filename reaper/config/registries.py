@@ -42,7 +42,7 @@ def registry_url(text: str) -> str:
         raise InvalidInputError("a registry's URL must not carry a login", hint=hint)
     try:
         parts = _split(url)
-        valid = parts.scheme in ("", *_PORTS) and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("", *_PORTS) and parts.hostname and parts.port != 0 and url[-1] != ":"
     except ValueError:
         valid = False
     if not valid or any(character.isspace() for character in url):

@@ -148,6 +148,8 @@ class Settings(BaseSettings, Checked):
         case_sensitive=True,
         env_prefix=PREFIX,
         env_nested_delimiter=DELIMITER,
+        # Else a limit could not be lifted by a variable.
+        env_parse_none_str="null",
     )
     hints: ClassVar[Mapping[str, str]] = {
         "registry": "did you mean 'registries'?",
@@ -276,6 +278,10 @@ def load_settings(file: Path | None = None, overrides: Mapping[str, Any] | None 
             hint = f"{CONFIG} names it" if not file and os.environ.get(CONFIG) else loaded.suggestion
             raise ConfigurationError([replace(loaded, suggestion=hint)])
         document = loaded
+        if {"version", "policies"} <= document.root.items.keys():
+            hint = "policies are given with --policies, or named by the settings under policies"
+            wrong = Problem(document.file, 1, 1, "this is a policy file, not a settings file", hint)
+            raise ConfigurationError([wrong])
         problems += document.problems
     options = dict(overrides or {})
     settings: Settings | None = None
@@ -315,12 +321,9 @@ def _place(
         return Problem("options", None, None, fault.message, fault.suggestion)
     variable = variable_of(Settings, given, fault.at)
     if variable is not None:
-        as_json = (
-            "write it as JSON"
-            if fault.message.endswith("not this text") and "expected a " in fault.message
-            else None
-        )
-        suggestion = fault.suggestion or as_json
+        text = fault.message.endswith("not this text")
+        as_json = text and any(kind in fault.message for kind in ("expected a mapping", "expected a list"))
+        suggestion = fault.suggestion or ("write it as JSON" if as_json else None)
         return Problem(f"environment variable {variable}", None, None, fault.message, suggestion)
     if document is None:
         return Problem("settings", None, None, fault.message, fault.suggestion)
