@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from devtools.errors import SetupError
+
 
 def cache_root() -> Path:
     """The cache folder: ``REAPER_CACHE``, else ``reaper-dev`` in the user's cache folder."""
@@ -61,3 +63,14 @@ def provide(folder: Path, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def provided(name: str, fill: Callable[[Path], None], *, fetch: bool) -> Path:
+    """Return this system's folder of a tool, filling it the first time.
+
+    Raises SetupError when it is not there and `fetch` is false: tests do not fetch.
+    """
+    folder = cache_root() / machine() / name
+    if not fetch and not folder.exists():
+        raise SetupError(f"{name} is neither installed nor fetched yet ({folder}): run `make tools`")
+    return provide(folder, fill)

