@@ -1,0 +1,180 @@
+"""One registry at work: its runs and collections, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime
+
+import structlog
+
+from reaper.compose import collection_for, protector_for, registry_options
+from reaper.config.settings import RegistrySettings, Settings
+from reaper.core.errors import ReaperError
+from reaper.core.policy import Policy
+from reaper.daemon.apart import run_apart
+from reaper.daemon.recording import Recorder
+from reaper.gc import collect
+from reaper.notify import Notice
+from reaper.registry import RegistryClient
+from reaper.report.model import CollectionReport, Outcome, RunReport
+from reaper.run import Run, RunOptions
+from reaper.store import LockedError, Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Station:
+    """Works on one registry, as one set of settings and policies says.
+
+    ``turn`` keeps two jobs of the registry apart, also across a reload of the settings. ``may_write`` raises
+    when this daemon may not change registries (any more); it is asked before each change.
+    """
+
+    def __init__(
+        self,
+        registry: RegistrySettings,
+        settings: Settings,
+        policies: tuple[Policy, ...],
+        *,
+        store: Store,
+        recorder: Recorder,
+        turn: asyncio.Lock,
+        may_write: Callable[[], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._policies = policies
+        self._store = store
+        self._recorder = recorder
+        self._turn = turn
+        self._may_write = may_write
+        self._clock = clock
+        self._run: Run | None = None
+        self._stopping = False
+
+    async def run(self, only: frozenset[str] | None = None) -> Notice | None:
+        """Run once with the policies ``only`` (all when None); return what there is to tell about it.
+
+        None means that another process is at work on the registry, so that nothing was done.
+        """
+        async with self._turn:
+            if self._stopping:
+                return None
+            began = self._clock()
+            self._recorder.run_started(began)
+            try:
+                return await run_apart(lambda: self._run_once(only))
+            except LockedError as error:
+                _log.warning("run_skipped", registry=self._registry.name, reason=error.message)
+                self._recorder.run_skipped()
+                return None
+            except ReaperError as error:
+                # Without a report: the login, the store or the settings kept it from beginning.
+                _log.error("run_failed", registry=self._registry.name, error=error.message)
+                self._recorder.run_without_report(began, self._clock(), dry_run=self._settings.dry_run)
+                return self._notice(Outcome.FAILED, "-", began, lines=[error.message])
+
+    async def collect(self) -> Notice | None:
+        """Collect once, as far as nothing may still be undone; else a later run makes up for it."""
+        async with self._turn:
+            if self._stopping:
+                return None
+            began = self._clock()
+            self._recorder.collection_started()
+            try:
+                report = await run_apart(self._collect_once)
+            except LockedError as error:
+                _log.warning("collection_skipped", registry=self._registry.name, reason=error.message)
+                self._recorder.collection_finished(None, began, self._clock())
+                return None
+            except ReaperError as error:
+                _log.error("collection_failed", registry=self._registry.name, error=error.message)
+                report = CollectionReport(self._registry.collect.via, "failed", detail=error.message)
+            self._recorder.collection_finished(report, began, self._clock())
+            if report.outcome != "failed":
+                return None
+            lines = [f"the collection failed: {report.detail}"]
+            return self._notice(Outcome.FAILED, "collection", began, lines=lines)
+
+    def stop(self) -> None:
+        """End the run under way at its next safe point, and begin nothing more."""
+        self._stopping = True
+        run = self._run
+        if run is not None:
+            run.stop()
+
+    async def _run_once(self, only: frozenset[str] | None) -> Notice:
+        settings, registry = self._settings, self._registry
+        async with self._client(read_only=settings.dry_run) as client:
+            run = Run(
+                client,
+                self._store,
+                RunOptions(
+                    registry=client.url,
+                    policies=self._policies,
+                    dry_run=settings.dry_run,
+                    guard=settings.guard.to_guard(),
+                    only=only,
+                    concurrency=registry.concurrency,
+                    command="serve",
+                ),
+                collect=collection_for(registry, client, self._store, verified=self._recorder.verified).before_run,
+                protector=protector_for(settings, registry, self._store, on_read=self._recorder.cluster_read),
+                may_write=self._may_write,
+                clock=self._clock,
+            )
+            self._run = run
+            if self._stopping:
+                run.stop()
+            try:
+                report = await run.execute()
+            finally:
+                self._run = None
+                run.close()
+            self._recorder.run_finished(report, run.counts)
+            return self._notice(report.outcome, report.run_id, report.started_at, report=report)
+
+    async def _collect_once(self) -> CollectionReport:
+        async with self._client(read_only=False) as client:
+            collection = collection_for(self._registry, client, self._store, verified=self._recorder.verified)
+            report = await collect(
+                client, self._store, collection, clock=self._clock, may_write=self._may_write
+            )
+            if report.outcome == "postponed":
+                await collection.owe()
+            return report
+
+    @asynccontextmanager
+    async def _client(self, *, read_only: bool) -> AsyncIterator[RegistryClient]:
+        # Anew for each job: a password that was rotated in its file counts from the next job on.
+        options = registry_options(self._registry, read_only=read_only, observer=self._recorder.wire)
+        async with RegistryClient(options) as client:
+            yield client
+
+    def _notice(
+        self,
+        outcome: Outcome,
+        run_id: str,
+        began: datetime,
+        *,
+        lines: list[str] | None = None,
+        report: RunReport | None = None,
+    ) -> Notice:
+        said = list(lines or ())
+        if report is not None:
+            said += [report.error] if report.error else []
+            said += [f"{guard.repository or 'the run'}: {guard.message}" for guard in report.guards]
+        return Notice(
+            registry=self._registry.name,
+            outcome=outcome.value,
+            run_id=run_id,
+            dry_run=self._settings.dry_run,
+            started_at=began,
+            finished_at=report.finished_at if report else self._clock(),
+            figures=asdict(report.summary) if report else {},
+            lines=said,
+        )
