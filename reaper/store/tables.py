@@ -168,6 +168,18 @@ registry_facts = Table(
     Column("value", FreeText, nullable=False),
 )
 
+#: Of all registries: which of them an image belongs to is for the settings of the day to say.
+images_in_use = Table(
+    "images_in_use",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("image", String, primary_key=True),
+    Column("user", FreeText, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Index(None, "seen_at"),
+    sqlite_with_rowid=False,
+)
+
 # The content is stored as it is, not compressed, so that it can be put back by hand should all else fail.
 # AUTOINCREMENT: a pruned entry's number is never given again.
 journal = Table(
