@@ -1,7 +1,8 @@
-"""The database: manifest cache, observations, undo journal, runs and locks."""
+"""The database: manifest cache, observations, undo journal, images in use, runs and locks."""
 
 from reaper.store.engine import Store, open_store
 from reaper.store.errors import LockedError, StoreError
+from reaper.store.in_use import ImagesInUse
 from reaper.store.journal import Action, Collectable, Journal, JournalEntry, NewEntry, State
 from reaper.store.locks import Lock, Locks
 from reaper.store.manifests import CachedManifest, Manifests
@@ -20,6 +21,7 @@ __all__ = [
     "Action",
     "CachedManifest",
     "Collectable",
+    "ImagesInUse",
     "Journal",
     "JournalEntry",
     "Lock",
