@@ -196,7 +196,7 @@ class Inventory:
 
         What was there at the last inventory is not asked for again: a child is not a tag, and does not move.
         """
-        asked = {digest for digest in digests if digest not in record.manifests}
+        asked = {digest for digest in digests if not record.inventoried(digest)}
 
         async def ask(digest: str) -> str | None:
             try:
@@ -324,7 +324,7 @@ class Inventory:
             manifests,
             frozenset(reading.missing),
             inventoried_since=record.inventoried_since,
-            pulls_tracked_since=self._store.observations.pulls_tracked_since(self._registry),
+            pulls_tracked_since=self._store.events.pulls_tracked_since(self._registry, self._now),
         )
 
 

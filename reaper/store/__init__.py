@@ -2,6 +2,7 @@
 
 from reaper.store.engine import Store, open_store
 from reaper.store.errors import LockedError, StoreError
+from reaper.store.events import EventKind, Events, ManifestEvent
 from reaper.store.in_use import ImagesInUse
 from reaper.store.journal import Action, Collectable, Journal, JournalEntry, NewEntry, State
 from reaper.store.locks import Lock, Locks
@@ -21,12 +22,15 @@ __all__ = [
     "Action",
     "CachedManifest",
     "Collectable",
+    "EventKind",
+    "Events",
     "ImagesInUse",
     "Journal",
     "JournalEntry",
     "Lock",
     "LockedError",
     "Locks",
+    "ManifestEvent",
     "ManifestRecord",
     "Manifests",
     "NewEntry",

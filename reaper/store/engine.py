@@ -9,6 +9,7 @@ from typing import Self
 from sqlalchemy import select
 
 from reaper.store.database import Database, connect
+from reaper.store.events import Events
 from reaper.store.in_use import ImagesInUse
 from reaper.store.journal import Journal
 from reaper.store.locks import Locks
@@ -26,6 +27,7 @@ class Store:
         self.name = database.name
         self.manifests = Manifests(database)
         self.observations = Observations(database)
+        self.events = Events(database)
         self.journal = Journal(database)
         self.in_use = ImagesInUse(database)
         self.runs = Runs(database)

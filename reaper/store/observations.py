@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, select, update
 
 from reaper.store import tables
 from reaper.store.database import Database, chunks
-
-_PULLS_TRACKED_SINCE: Final = "pulls_tracked_since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +23,10 @@ class TagRecord:
     pushed_event: datetime | None = None
     pulled: datetime | None = None
 
+    def is_newer_than(self, at: datetime) -> bool:
+        """Tell whether the tag was put on its digest after ``at``, as an event told."""
+        return self.pushed_event is not None and self.pushed_event > at
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
@@ -35,6 +37,10 @@ class ManifestRecord:
     untagged_since: datetime | None = None
     pushed_event: datetime | None = None
     pulled: datetime | None = None
+
+    def is_newer_than(self, at: datetime) -> bool:
+        """Tell whether an event told of the manifest after ``at``."""
+        return any(event is not None and event > at for event in (self.pushed_event, self.pulled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,11 @@ class RepositoryRecord:
     last_inventory: datetime | None = None
     tags: dict[str, TagRecord] = field(default_factory=dict)
     manifests: dict[str, ManifestRecord] = field(default_factory=dict)
+
+    def inventoried(self, digest: str) -> bool:
+        """Tell whether the latest complete inventory saw the manifest; events may tell of others."""
+        known = self.manifests.get(digest)
+        return known is not None and known.last_seen == self.last_inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +112,14 @@ class Observations:
 
         A look that is not ``complete`` only adds: nothing is removed, and no manifest begins to count as
         untagged, because the tag that was not seen may be the one that points to it.
+
+        ``at`` is when the look began. What was pushed or pulled since, as events tell, and was not seen any
+        more, is remembered for the next look.
         """
         present = {*manifests, *tags.values()}
         with self._database.writing() as connection:
-            known = _identify(connection, registry, repository)
-            if known is None:
-                known = _introduce(connection, registry, repository, at)
-                before = RepositoryRecord()
-            else:
-                before = _load(connection, known)
+            known = enter(self._database, connection, registry, repository, at)
+            before = _load(connection, known)
             seen_tags = _look_at_tags(before.tags, tags, at, complete=complete)
             after = RepositoryRecord(
                 inventoried_since=(before.inventoried_since or at) if complete else before.inventoried_since,
@@ -117,9 +127,19 @@ class Observations:
                 tags=seen_tags,
                 manifests=_look_at_manifests(before.manifests, seen_tags, present, at, complete=complete),
             )
-            write = _Writer(self._database, connection, known.id, at)
-            write.changes(_TAGS, before.tags, after.tags, None if complete else tags)
-            write.changes(_MANIFESTS, before.manifests, after.manifests, None if complete else present)
+            missed_tags = {
+                name: old
+                for name, old in before.tags.items()
+                if old.is_newer_than(at) and tags.get(name) != old.digest
+            }
+            missed = {
+                digest: old
+                for digest, old in before.manifests.items()
+                if old.is_newer_than(at) and digest not in present
+            }
+            write = Writer(self._database, connection, known.id, at)
+            write.changes(TAGS, before.tags, {**after.tags, **missed_tags}, tags.keys() - missed_tags.keys())
+            write.changes(MANIFESTS, before.manifests, {**after.manifests, **missed}, present)
             connection.execute(
                 update(tables.repositories)
                 .where(tables.repositories.c.id == known.id)
@@ -150,18 +170,16 @@ class Observations:
     ) -> None:
         """Put records back that were forgotten, as they were: what is restored was not pushed just now."""
         with self._database.writing() as connection:
-            known = _identify(connection, registry, repository) or _introduce(
-                connection, registry, repository, at
-            )
-            write = _Writer(self._database, connection, known.id, at)
-            write.changes(_TAGS, {}, tags, ())
-            write.changes(_MANIFESTS, {}, manifests, ())
+            known = enter(self._database, connection, registry, repository, at)
+            write = Writer(self._database, connection, known.id, at)
+            write.changes(TAGS, {}, tags, ())
+            write.changes(MANIFESTS, {}, manifests, ())
 
     def _forget(
         self, registry: str, repository: str, values: Iterable[str], columns: Iterable[Column[str]]
     ) -> None:
         with self._database.writing() as connection:
-            known = _identify(connection, registry, repository)
+            known = _identify(connection, registry, repository, lock=True)
             if known is None:
                 return
             for chunk in chunks(values):
@@ -173,38 +191,40 @@ class Observations:
                 update(tables.repositories).where(tables.repositories.c.id == known.id).values(tag_count=left)
             )
 
-    def pulls_tracked_since(self, registry: str) -> datetime | None:
-        """Return when the registry's pull notifications began to arrive, or None without them."""
-        value = self.fact(registry, _PULLS_TRACKED_SINCE)
-        return None if value is None else datetime.fromisoformat(value)
-
-    def track_pulls(self, registry: str, since: datetime | None) -> None:
-        """Note that pull notifications arrive from ``since`` on, or (None) that they do not any more."""
-        value = None if since is None else since.astimezone(UTC).isoformat()
-        self.set_fact(registry, _PULLS_TRACKED_SINCE, value)
-
     def fact(self, registry: str, key: str) -> str | None:
         """Return what is noted of a registry under ``key``."""
-        table = tables.registry_facts
-        query = select(table.c.value).where(table.c.registry == registry, table.c.key == key)
         with self._database.reading() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            return read_fact(connection, registry, key)
 
     def set_fact(self, registry: str, key: str, value: str | None) -> None:
         """Note ``value`` of a registry under ``key``, durably; None removes the note."""
-        table = tables.registry_facts
         with self._database.writing() as connection:
-            if value is None:
-                connection.execute(delete(table).where(table.c.registry == registry, table.c.key == key))
-                return
-            connection.execute(
-                self._database.insert(table)
-                .values(registry=registry, key=key, value=value)
-                .on_conflict_do_update(index_elements=[table.c.registry, table.c.key], set_={"value": value})
-            )
+            write_fact(self._database, connection, registry, key, value)
 
 
-class _Known(NamedTuple):
+def read_fact(connection: Connection, registry: str, key: str) -> str | None:
+    """Return what is noted of a registry under ``key``."""
+    table = tables.registry_facts
+    query = select(table.c.value).where(table.c.registry == registry, table.c.key == key)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def write_fact(
+    database: Database, connection: Connection, registry: str, key: str, value: str | None
+) -> None:
+    """Note ``value`` of a registry under ``key``; None removes the note."""
+    table = tables.registry_facts
+    if value is None:
+        connection.execute(delete(table).where(table.c.registry == registry, table.c.key == key))
+        return
+    connection.execute(
+        database.insert(table)
+        .values(registry=registry, key=key, value=value)
+        .on_conflict_do_update(index_elements=[table.c.registry, table.c.key], set_={"value": value})
+    )
+
+
+class Known(NamedTuple):
     """A repository's row, as far as a record needs it."""
 
     id: int
@@ -212,24 +232,33 @@ class _Known(NamedTuple):
     last_inventory: datetime | None
 
 
-def _identify(connection: Connection, registry: str, repository: str) -> _Known | None:
+def _identify(connection: Connection, registry: str, repository: str, *, lock: bool = False) -> Known | None:
+    """Return the repository's row; with ``lock`` no other transaction writes about it until this one ends."""
     table = tables.repositories
     query = select(table.c.id, table.c.inventoried_since, table.c.last_inventory).where(
         table.c.registry == registry, table.c.name == repository
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _Known(*row)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else Known(*row)
 
 
-def _introduce(connection: Connection, registry: str, repository: str, at: datetime) -> _Known:
-    statement = insert(tables.repositories).values(
-        registry=registry, name=repository, first_seen=at, tag_count=0
-    )
-    return _Known(connection.execute(statement.returning(tables.repositories.c.id)).scalar_one(), None, None)
+def enter(database: Database, connection: Connection, registry: str, repository: str, at: datetime) -> Known:
+    """Return the repository's row, made where there is none, for this transaction alone to write about."""
+    known = _identify(connection, registry, repository, lock=True)
+    if known is None:
+        table = tables.repositories
+        connection.execute(
+            database.insert(table)
+            .values(registry=registry, name=repository, first_seen=at, tag_count=0)
+            .on_conflict_do_nothing(index_elements=[table.c.registry, table.c.name])
+        )
+        known = _identify(connection, registry, repository, lock=True)
+    assert known is not None
+    return known
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind(Generic[Record]):
+class Kind(Generic[Record]):
     """A table of things in repositories: which column names a thing, and what is remembered of it."""
 
     table: Table
@@ -240,23 +269,28 @@ class _Kind(Generic[Record]):
         """Select the rows of one repository."""
         return self.table.c.repository_id == repository
 
-    def load(self, connection: Connection, repository: int) -> dict[str, Record]:
-        """Return what is remembered of each thing, by its name."""
-        columns = [self.table.c[self.key], *(self.table.c[field.name] for field in fields(self.record))]
-        rows = connection.execute(select(*columns).where(self.of(repository)))
+    def load(
+        self, connection: Connection, repository: int, names: Collection[str] | None = None
+    ) -> dict[str, Record]:
+        """Return what is remembered of each thing, or of those ``names``, by its name."""
+        key = self.table.c[self.key]
+        columns = [key, *(self.table.c[field.name] for field in fields(self.record))]
+        query = select(*columns).where(self.of(repository))
+        queries = [query] if names is None else [query.where(key.in_(chunk)) for chunk in chunks(names)]
+        rows = (row for each in queries for row in connection.execute(each))
         return {row[0]: self.record(*row[1:]) for row in rows}
 
 
-_TAGS: Final = _Kind(tables.tags, "name", TagRecord)
-_MANIFESTS: Final = _Kind(tables.repository_manifests, "digest", ManifestRecord)
+TAGS: Final = Kind(tables.tags, "name", TagRecord)
+MANIFESTS: Final = Kind(tables.repository_manifests, "digest", ManifestRecord)
 
 
-def _load(connection: Connection, known: _Known) -> RepositoryRecord:
+def _load(connection: Connection, known: Known) -> RepositoryRecord:
     return RepositoryRecord(
         known.inventoried_since,
         known.last_inventory,
-        _TAGS.load(connection, known.id),
-        _MANIFESTS.load(connection, known.id),
+        TAGS.load(connection, known.id),
+        MANIFESTS.load(connection, known.id),
     )
 
 
@@ -292,7 +326,7 @@ def _look_at_manifests(
     return after
 
 
-class _Writer:
+class Writer:
     """Writes the difference between two records of one repository, in few statements."""
 
     def __init__(self, database: Database, connection: Connection, repository: int, at: datetime) -> None:
@@ -303,18 +337,18 @@ class _Writer:
 
     def changes(
         self,
-        kind: _Kind[Record],
+        kind: Kind[Record],
         before: Mapping[str, Record],
         after: Mapping[str, Record],
-        seen: Iterable[str] | None,
+        seen: Collection[str],
     ) -> None:
-        """Write what differs. ``seen`` are the things that were seen now, None for all in ``after``."""
+        """Write what differs. ``seen`` are the things that were seen now."""
         table, key = kind.table, kind.table.c[kind.key]
         for chunk in chunks(before.keys() - after.keys()):
             self._connection.execute(delete(table).where(kind.of(self._repository), key.in_(chunk)))
         # Nearly always only last_seen differs: that is one statement for all of them.
         last_seen = update(table).where(kind.of(self._repository)).values(last_seen=self._at)
-        if seen is None:
+        if seen and len(seen) == len(after):
             self._connection.execute(last_seen)
         else:
             for chunk in chunks(seen):

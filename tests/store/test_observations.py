@@ -120,15 +120,6 @@ def test_registries_are_apart(store: Store) -> None:
     assert store.observations.repositories("https://other") == []
 
 
-def test_pulls_tracked_since(store: Store) -> None:
-    assert store.observations.pulls_tracked_since(REGISTRY) is None
-    store.observations.track_pulls(REGISTRY, AT)
-    assert store.observations.pulls_tracked_since(REGISTRY) == AT
-    assert store.observations.pulls_tracked_since("https://other") is None
-    store.observations.track_pulls(REGISTRY, None)
-    assert store.observations.pulls_tracked_since(REGISTRY) is None
-
-
 NAMES = st.sampled_from(["v1", "v2", "v3", "latest"])
 DIGESTS = st.sampled_from([A, B, C])
 TAGS = st.dictionaries(NAMES, DIGESTS)
