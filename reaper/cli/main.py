@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -10,7 +9,9 @@ import typer
 
 from reaper import __version__
 from reaper.cli import audit, collect, look, policy, undo
-from reaper.cli.options import Common, with_common
+from reaper.cli.options import Common, report_error, with_common
+from reaper.cli.streams import prepare_streams
+from reaper.core.errors import ReaperError
 
 app = typer.Typer(
     name="reaper",
@@ -53,9 +54,26 @@ for module in (audit, look, undo, collect, policy):
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     try:
-        app()
-    except BrokenPipeError:
-        # Whoever read the report has seen enough. Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        code = _usage(error)
+    except ReaperError as error:
+        # Of what runs outside of a command: --help and --version.
+        code = report_error(error)
+    except (typer.Abort, BrokenPipeError):
+        # Whoever reads the output has seen enough.
+        code = 1
+    sys.exit(code)
+
+
+def _usage(error: typer.TyperException) -> int:
+    """Write what is wrong with the options, in one line and a hint, and return the exit code."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    typer.echo(f"reaper: {message[:1].lower()}{message[1:]}", err=True)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        typer.echo(f"  `{context.command_path} --help` lists the options", err=True)
+    return error.exit_code

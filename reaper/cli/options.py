@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reaper.core.errors import ReaperError
+from reaper.core.errors import InvalidInputError, ReaperError
 
 
 class Format(StrEnum):
@@ -34,6 +35,8 @@ class LogFormat(StrEnum):
 
 
 _PANEL = "Options of every command"
+#: Where the names of the switches are kept that stand before the command's name.
+_BEFORE = "reaper.before"
 
 
 def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
@@ -98,8 +101,11 @@ def with_common(function: Callable[..., None]) -> Callable[..., None]:
         given = Common(**{f.name: values.pop(f.name) for f in fields(Common)})
         ctx.obj = given.under(ctx.obj)
         if ctx.invoked_subcommand is not None:
+            ctx.meta[_BEFORE] = [name for name, value in values.items() if value]
             return
         try:
+            _take_over(ctx, values)
+            _check_output(ctx.obj.output)
             function(ctx.obj, **values)
         except ReaperError as error:
             raise typer.Exit(report_error(error)) from error
@@ -109,6 +115,35 @@ def with_common(function: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature looks for
     wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return wrapper
+
+
+def _take_over(ctx: typer.Context, values: dict[str, Any]) -> None:
+    """Apply the switches that stand before the command's name, such as --dry-run.
+
+    Raises:
+        InvalidInputError: the command has no such switch; to ignore --dry-run would be to write.
+    """
+    for name in ctx.meta.get(_BEFORE, ()):
+        if name not in values:
+            switch = f"--{name.replace('_', '-')}"
+            raise InvalidInputError(f"{switch} says nothing to `{ctx.info_name}`", hint="leave it out")
+        values[name] = True
+
+
+def _check_output(path: Path | None) -> None:
+    """Refuse a file that the report cannot go to, before anything is done that it would be about.
+
+    Raises:
+        InvalidInputError: it is a folder, or may not be written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder")
+    if not path.exists() and not path.absolute().parent.is_dir():
+        raise InvalidInputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise InvalidInputError(f"cannot write {path}: permission denied")
 
 
 def report_error(error: ReaperError) -> int:
