@@ -21,6 +21,7 @@ from reaper.core.manifest import (
     parse_manifest,
     parse_time,
 )
+from reaper.core.reference import subject_of_tag
 from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
 from reaper.registry import NotFoundError, RegistryClient, RegistryError
 from reaper.store import CachedManifest, RepositoryRecord, Store
@@ -88,10 +89,8 @@ class Inventory:
         record = await asyncio.to_thread(self._store.observations.load, self._registry, repository)
         reading = _Reading(repository)
         await self._read_tags(reading, record)
-        if not reading.problems:
-            known = {digest for digest in record.manifests if digest not in set(reading.tags.values())}
-            await self._read_manifests(reading, set(reading.tags.values()), record)
-            await self._read_untagged(reading, known - set(reading.manifests), record)
+        await self._read_manifests(reading, set(reading.tags.values()), record)
+        await self._read_untagged(reading, record)
         if with_created and not reading.problems:
             await self._read_configs(reading)
         record = await asyncio.to_thread(
@@ -109,6 +108,9 @@ class Inventory:
 
     async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
         """Return the snapshot with the referrers that the registry's referrers API lists for ``digests``.
+
+        They are not remembered, and have no age but their build time: when one is first seen says nothing
+        of it where nobody looked before.
 
         Raises:
             IncompleteError: the API, or a referrer that it lists, could not be read.
@@ -131,31 +133,29 @@ class Inventory:
             return {descriptor.digest for descriptor in found or ()}
 
         listed = set[str]().union(*await collect(digests, ask, limit=self._concurrency))
-        new = listed - set(reading.manifests)
-        if new:
-            await self._read_manifests(reading, new, record)
-            await self._read_configs(reading)
+        if listed <= reading.manifests.keys():
+            return snapshot
+        await self._read_manifests(reading, listed, record)
+        await self._read_configs(reading)
         if reading.problems:
             raise IncompleteError(snapshot.repository, reading.problems, reading.tags)
-        if not new:
-            return snapshot
-        record = await asyncio.to_thread(
-            self._store.observations.record,
-            self._registry,
-            snapshot.repository,
-            self._now,
-            reading.tags,
-            reading.manifests.keys(),
-            complete=True,
+        found = {
+            digest: ManifestEntry(manifest, config_created=reading.created.get(digest))
+            for digest, manifest in reading.manifests.items()
+            if digest not in snapshot.manifests
+        }
+        return replace(
+            snapshot, manifests={**snapshot.manifests, **found}, missing=frozenset(reading.missing)
         )
-        return replace(self._snapshot(reading, record), inventoried_since=snapshot.inventoried_since)
 
     async def _read_tags(self, reading: _Reading, record: RepositoryRecord) -> None:
         try:
             names = await self._client.tags(reading.repository)
         except NotFoundError as error:
-            # A repository without tags may answer 404; one that had tags has lost its listing.
-            if record.tags:
+            # What a repository without tags may answer, and one that is gone. Where anything of the last
+            # inventory is still there, it is only the listing that is lost.
+            before = {*record.tags, *(tag.digest for tag in record.tags.values())}
+            if await self._existing(reading, before):
                 reading.problems.append(f"tags: {error}, but it had {len(record.tags)} at the last inventory")
             return
         except RegistryError as error:
@@ -197,19 +197,8 @@ class Inventory:
         What was there at the last inventory is not asked for again: a child is not a tag, and does not move.
         """
         asked = {digest for digest in digests if not record.inventoried(digest)}
-
-        async def ask(digest: str) -> str | None:
-            try:
-                resolved = await self._client.head(reading.repository, digest)
-            except RegistryError as error:
-                reading.problems.append(f"manifest {digest}: {error}")
-                return None
-            if resolved is None:
-                reading.missing.add(digest)
-                return None
-            return digest
-
-        there = await collect(sorted(asked), ask, limit=self._concurrency)
+        there = await self._existing(reading, asked)
+        reading.missing |= asked - there
         for manifest in reading.manifests.values():
             for child in manifest.children:
                 if child.digest in reading.missing and kind_of(child.media_type) is not Kind.IMAGE:
@@ -218,23 +207,38 @@ class Inventory:
                         f"{manifest.digest} needs {child.digest} ({child.media_type}), which is not found"
                     )
                     reading.problems.append(problem)
-        return (digests - asked) | {digest for digest in there if digest is not None}
+        return (digests - asked) | there
 
-    async def _read_untagged(self, reading: _Reading, known: set[str], record: RepositoryRecord) -> None:
-        """Read the manifests that were seen before, have no tag now, and still exist."""
-        if reading.problems or not known:
-            return
+    async def _existing(self, reading: _Reading, references: set[str]) -> set[str]:
+        """Return those of ``references`` (digests or tags) that exist; what cannot be asked is a problem."""
 
-        async def ask(digest: str) -> str | None:
+        async def ask(reference: str) -> str | None:
             try:
-                resolved = await self._client.head(reading.repository, digest)
+                resolved = await self._client.head(reading.repository, reference)
             except RegistryError as error:
-                reading.problems.append(f"untagged manifest {digest}: {error}")
+                reading.problems.append(f"manifest {reference}: {error}")
                 return None
-            return None if resolved is None else digest
+            return None if resolved is None else reference
 
-        there = await collect(sorted(known), ask, limit=self._concurrency)
-        await self._read_manifests(reading, {digest for digest in there if digest is not None}, record)
+        there = await collect(sorted(references), ask, limit=self._concurrency)
+        return {reference for reference in there if reference is not None}
+
+    async def _read_untagged(self, reading: _Reading, record: RepositoryRecord) -> None:
+        """Read what has no tag, is part of nothing that has one, and exists.
+
+        No listing names these. Reaper knows those that it has seen before, and the subjects of signatures:
+        an image that is pushed and deployed by digest is known by nothing else.
+        """
+        asked: set[str] = set()
+        while not reading.problems:
+            subjects = set(_subjects(reading))
+            wanted = {*record.manifests, *subjects} - reading.manifests.keys() - asked
+            if not wanted:
+                return
+            asked |= wanted
+            there = await self._existing(reading, wanted)
+            reading.missing |= (subjects & wanted) - there
+            await self._read_manifests(reading, there, record)
 
     async def _fetch(self, reading: _Reading, digests: set[str]) -> None:
         """Read each manifest from the store or, once in its life, from the registry."""
@@ -331,6 +335,12 @@ class Inventory:
 def _below(manifest: Manifest) -> Iterable[str]:
     yield from (child.digest for child in manifest.children)
     yield from manifest.mentions
+
+
+def _subjects(reading: _Reading) -> Iterable[str]:
+    """Yield what referrers refer to, by their ``subject`` or by their tags' names."""
+    yield from (subject for tag in reading.tags if (subject := subject_of_tag(tag)) is not None)
+    yield from (m.subject for m in reading.manifests.values() if m.subject is not None)
 
 
 def _created_in(content: bytes) -> datetime | None:

@@ -26,7 +26,7 @@ from reaper.core.selectors import EVERYTHING, Selector
 from reaper.core.snapshot import Snapshot
 from reaper.inventory import IncompleteError, Inventory
 from reaper.progress import Progress, silent
-from reaper.registry import RegistryClient
+from reaper.registry import RegistryClient, RegistryError
 from reaper.report.build import repository_report, unread_report
 from reaper.report.model import (
     CollectionReport,
@@ -39,8 +39,8 @@ from reaper.report.model import (
 )
 from reaper.report.spool import Spool, SpooledReports, SpooledRepository
 from reaper.store import Store
+from reaper.sweep import CAN_UNTAG, NO, YES, StepResult, Sweeper, settle
 from reaper.sweep import Outcome as StepOutcome
-from reaper.sweep import StepResult, Sweeper, settle
 from reaper.writer import WriterLock, writing
 
 _log = structlog.get_logger(__name__)
@@ -88,6 +88,7 @@ def utc_now() -> datetime:
 class Run:
     """One pass over one registry.
 
+    ``recover`` puts the registry back, reachable or not, where a collection was cut short.
     ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``may_write`` is
     called directly before each change, and raises when the right to make it is gone; the store's lock is
     asked besides. The report reads from a temporary file: close the run when the report is written.
@@ -100,6 +101,7 @@ class Run:
         options: RunOptions,
         *,
         collect: Callable[[], Awaitable[CollectionReport | None]] | None = None,
+        recover: Callable[[], Awaitable[None]] | None = None,
         may_write: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = silent,
@@ -108,6 +110,7 @@ class Run:
         self._store = store
         self._options = options
         self._collect_when_due = collect
+        self._recover = recover
         self._leads = may_write
         self._clock = clock
         self._progress = progress
@@ -127,6 +130,7 @@ class Run:
         self._settled = 0
         self._collection: CollectionReport | None = None
         self._can_untag = False
+        self._asked_to_untag = False
         self._failure: ReaperError | None = None
         self._stop = threading.Event()
 
@@ -184,6 +188,8 @@ class Run:
             self._swept.close()
 
     async def _look(self) -> None:
+        if self._recover is not None and not self._options.dry_run:
+            await self._recover()
         await self._client.ping()
         earlier = self._store.runs.recent(registry=self._options.registry)
         ends = [run.finished_at for run in earlier if run.finished_at is not None]
@@ -239,6 +245,13 @@ class Run:
             policies = sorted(policy.name for policy in matching)
             self.counts.partial += 1
             return SpooledRepository(unread_report(name, policies, error.tags, error.problems))
+        except RegistryError as error:
+            # It was read, but what a plan needs to know besides was not to be had.
+            self._ledger.keep(entry.manifest for entry in snapshot.manifests.values())
+            policies = sorted(policy.name for policy in matching)
+            unjudged = {tag.name: tag.digest for tag in snapshot.tags.values()}
+            self.counts.partial += 1
+            return SpooledRepository(unread_report(name, policies, unjudged, (error.message,)))
         doomed = {step.digest for step in plan.steps if step.action is Action.DELETE}
         self._ledger.doom(snapshot.manifests[digest].manifest for digest in doomed)
         self._ledger.keep(e.manifest for digest, e in snapshot.manifests.items() if digest not in doomed)
@@ -252,16 +265,18 @@ class Run:
         self, snapshot: Snapshot, matching: Sequence[Policy]
     ) -> tuple[Snapshot, Decisions, RepositoryPlan]:
         """Decide and plan, again and again until no more referrers of what would be deleted turn up."""
+        asked: set[str] = set()
         while True:
             decisions = decide(matching, snapshot, self._started)
             can_untag = await self._find_out_untagging(snapshot, decisions)
             plan = build_plan(snapshot, decisions, can_untag=can_untag)
-            doomed = [step.digest for step in plan.steps if step.action is Action.DELETE]
+            doomed = {step.digest for step in plan.steps if step.action is Action.DELETE} - asked
             if not doomed or not await self._client.has_referrers_api(snapshot.repository):
                 return snapshot, decisions, plan
             wider = await self._inventory.with_referrers(snapshot, doomed)
             if wider is snapshot:
                 return snapshot, decisions, plan
+            asked |= doomed
             snapshot = wider
 
     async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> bool:
@@ -271,13 +286,16 @@ class Run:
             for tag in decisions.tags.values()
         )
         if shared and not self._can_untag:
-            key = "can_untag"
             facts = self._store.observations
-            known = facts.fact(self._options.registry, key)
-            if known is None and not self._options.dry_run:
-                known = "yes" if await self._client.can_untag(snapshot.repository) else "no"
-                facts.set_fact(self._options.registry, key, known)
-            self._can_untag = known == "yes"
+            known = facts.fact(self._options.registry, CAN_UNTAG)
+            if known in (None, NO) and not self._options.dry_run and not self._asked_to_untag:
+                # A registry learns it with an update: each run asks again.
+                found = await self._client.can_untag(snapshot.repository)
+                self._asked_to_untag = True
+                if found is not None:
+                    known = YES if found else NO
+                    facts.set_fact(self._options.registry, CAN_UNTAG, known)
+            self._can_untag = known == YES
         return self._can_untag
 
     def _concerns(self, name: str) -> bool:

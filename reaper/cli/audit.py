@@ -68,6 +68,7 @@ def run(
 
     async def work() -> Exit:
         async with session(common, settings, read_only=dry_run) as opened:
+            collection = collection_of(opened)
             with progress_bars() as progress:
                 run = Run(
                     opened.client,
@@ -81,7 +82,8 @@ def run(
                         only=None if policy is None else frozenset({policy}),
                         concurrency=opened.registry.concurrency,
                     ),
-                    collect=collection_of(opened).before_run,
+                    collect=collection.before_run,
+                    recover=collection.recover,
                     progress=progress,
                 )
                 loop = asyncio.get_running_loop()

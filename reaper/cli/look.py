@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
         from reaper.core.retention import decide
         from reaper.report.explain import explanation, render_json, render_text
         from reaper.report.text import safe
+        from reaper.sweep import CAN_UNTAG, YES
 
         named = parse_reference(reference)
         settings = settings_of(common)
@@ -70,7 +71,7 @@ def register(app: typer.Typer) -> None:
                 snapshot = await _read(opened, named.repository)
                 _require(snapshot, named)
                 decisions = decide(policies, snapshot, snapshot.taken_at)
-                can_untag = opened.store.observations.fact(opened.key, "can_untag") == "yes"
+                can_untag = opened.store.observations.fact(opened.key, CAN_UNTAG) == YES
                 plan = build_plan(snapshot, decisions, can_untag=can_untag)
                 return explanation(snapshot, decisions, plan, named)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -20,10 +20,11 @@ def remembered(record: RepositoryRecord, step: Step) -> dict[str, Any]:
     return {"manifest": _as_json(manifest) if manifest else None, "tags": tags}
 
 
-def put_back(store: Store, entry: JournalEntry, at: datetime) -> None:
-    """Remember the times of a restored entry as they were before its delete."""
+def put_back(store: Store, entry: JournalEntry, tags_on_it: Collection[str], at: datetime) -> None:
+    """Remember the times of a restored entry, and of the tags that are on it again, as they were before."""
     manifest = entry.plan.get("manifest")
-    tags = {name: _from_json(TagRecord, values) for name, values in entry.plan.get("tags", {}).items()}
+    former = entry.plan.get("tags", {})
+    tags = {name: _from_json(TagRecord, former[name]) for name in tags_on_it if name in former}
     manifests = {entry.digest: _from_json(ManifestRecord, manifest)} if manifest else {}
     if tags or manifests:
         store.observations.remember(entry.registry, entry.repository, at, tags, manifests)

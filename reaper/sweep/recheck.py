@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reaper.concurrency import collect
 from reaper.core.errors import ReaperError
@@ -21,8 +21,10 @@ class Recheck:
     """What one repository's tags point to, kept fresh while its plan is swept.
 
     The listing and the tags of the digest in question are read anew for each delete. All other tags are
-    resolved again when the last look at them is older than ``freshness`` seconds: a tag that moves onto a
-    doomed digest in between is noticed missing right after the delete, and put back.
+    resolved again when the last look at them is older than ``freshness`` seconds, or than it took itself:
+    a tag that moves onto a doomed digest in between is noticed missing right after the delete, and put back.
+
+    ``known`` are all manifests that the plan knew.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Recheck:
         client: RegistryClient,
         repository: str,
         tags: Mapping[str, str],
+        known: Collection[str],
         *,
         concurrency: int,
         freshness: float = 1.0,
@@ -38,10 +41,11 @@ class Recheck:
         self._client = client
         self._repository = repository
         self._planned = dict(tags)
+        self._known = frozenset(known)
         self._concurrency = concurrency
         self._freshness = freshness
         self._monotonic = monotonic
-        self._looked_at: float | None = None
+        self._stale_at: float | None = None
         #: What each tag pointed to when last looked at.
         self.current: dict[str, str] = dict(tags)
         self._reached: dict[str, frozenset[str]] = {}
@@ -66,6 +70,7 @@ class Recheck:
                 raise ChangedError(f"referrer {name} has been attached since the plan was made")
             if step.digest in await self._reach(digest):
                 raise ChangedError(f"tag {name} has come to need it since the plan was made")
+        await self._check_referrers(step.digest)
 
     async def untagging(self, step: Step) -> None:
         """Check that the tag of ``step`` is still on the planned digest.
@@ -79,26 +84,40 @@ class Recheck:
         if resolved is None or resolved.digest != step.digest:
             raise ChangedError(f"tag {tag} has moved or is gone since the plan was made")
 
-    async def vanished(self, removed: Iterable[str]) -> list[str]:
-        """Return the tags that are gone although they are not in ``removed``; forget those that are.
+    async def aftermath(self, step: Step) -> tuple[list[str], list[str]]:
+        """Return what happened to the repository during the delete of ``step``, by the names of tags.
+
+        The first are gone although the plan did not say so, the second are new and need what was deleted.
 
         Raises:
-            RegistryError: the listing could not be read.
+            RegistryError: it could not be looked up.
         """
-        for name in removed:
+        for name in step.tags:
             self.current.pop(name, None)
             self._planned.pop(name, None)
         listed = await self._list()
-        return sorted(set(self.current) - listed)
+        gone = sorted(set(self.current) - listed)
+        new = sorted(listed - set(self.current))
+        await self._resolve(new)
+        there = [name for name in new if name in self.current]
+        needing = [name for name in there if step.digest in await self._reach(self.current[name])]
+        return gone, needing
 
     async def _refresh(self, own: Iterable[str]) -> None:
         listed = await self._list()
-        stale = self._looked_at is None or self._monotonic() - self._looked_at >= self._freshness
-        wanted = listed if stale else {name for name in listed if name not in self.current} | set(own)
         started = self._monotonic()
+        stale = self._stale_at is None or started >= self._stale_at
+        wanted = listed if stale else {name for name in listed if name not in self.current} | set(own)
         for gone in set(self.current) - listed:
             del self.current[gone]
+        await self._resolve(wanted)
+        if stale:
+            # In a large repository a look takes longer than it stays fresh; no more than half of the time
+            # is spent on looking.
+            took = self._monotonic() - started
+            self._stale_at = started + max(self._freshness, 2 * took)
 
+    async def _resolve(self, names: Iterable[str]) -> None:
         async def resolve(name: str) -> None:
             resolved = await self._client.head(self._repository, name)
             if resolved is None:
@@ -106,9 +125,15 @@ class Recheck:
             else:
                 self.current[name] = resolved.digest
 
-        await collect(sorted(wanted), resolve, limit=self._concurrency)
-        if stale:
-            self._looked_at = started
+        await collect(sorted(names), resolve, limit=self._concurrency)
+
+    async def _check_referrers(self, digest: str) -> None:
+        if await self._client.has_referrers_api(self._repository):
+            for referrer in await self._client.referrers(self._repository, digest) or ():
+                if referrer.digest not in self._known:
+                    raise ChangedError(
+                        f"referrer {referrer.digest} has been attached since the plan was made"
+                    )
 
     async def _list(self) -> set[str]:
         try:

@@ -11,7 +11,13 @@ import structlog
 
 from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.core.reference import subject_of_tag
-from reaper.registry import RegistryClient, RegistryError
+from reaper.registry import (
+    AuthenticationError,
+    ReadOnlyRegistryError,
+    RegistryClient,
+    RegistryError,
+    UnreachableError,
+)
 from reaper.store import Action, JournalEntry, State, Store
 from reaper.sweep.memory import put_back
 
@@ -65,18 +71,21 @@ async def restore(
     refuses (a collection swept its blobs) is reported, and the others go on.
 
     Raises:
+        UnreachableError, AuthenticationError, ReadOnlyRegistryError: none can be put back now. What was
+            begun is closed by the next start, and can be restored then.
         StoreError: the journal could not be read or written.
     """
     # A plan deletes parents first, so the reverse of the journal's order is the order to push in.
     ordered = sorted(entries, key=lambda entry: entry.id, reverse=True)
+    waiting = ordered
     failed: dict[int, str] = {}
-    for entry in ordered:
-        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None)
-        try:
-            await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
-        except RegistryError as error:
-            failed[entry.id] = error.message
-            await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
+    while waiting:
+        failed = await _push(client, store, waiting, clock)
+        # More than one run may have deleted an index and its parts, in any order: the refused come again.
+        again = [entry for entry in waiting if entry.id in failed]
+        if len(again) == len(waiting):
+            break
+        waiting = again
     results = []
     for entry in ordered:
         if entry.id in failed:
@@ -84,6 +93,23 @@ async def restore(
             continue
         results.append(await _restore_tags(client, store, entry, clock=clock, force=force))
     return results
+
+
+async def _push(
+    client: RegistryClient, store: Store, entries: Sequence[JournalEntry], clock: Callable[[], datetime]
+) -> dict[int, str]:
+    """Push the manifests by digest; return why those that were refused were."""
+    refused = {}
+    for entry in entries:
+        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None)
+        try:
+            await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
+        except (UnreachableError, AuthenticationError, ReadOnlyRegistryError):
+            raise
+        except RegistryError as error:
+            refused[entry.id] = error.message
+            await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
+    return refused
 
 
 async def _restore_tags(
@@ -101,7 +127,7 @@ async def _restore_tags(
     except RegistryError as error:
         await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
         return RestoreResult(entry, False, tuple(done), error.message)
-    await asyncio.to_thread(put_back, store, entry, clock())
+    await asyncio.to_thread(put_back, store, entry, done, clock())
     await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORED, clock(), None)
     _log.info("manifest_restored", repository=entry.repository, digest=entry.digest, tags=done)
     return RestoreResult(entry, True, tuple(done), "; ".join(left))

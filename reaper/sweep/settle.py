@@ -10,6 +10,7 @@ import structlog
 
 from reaper.registry import RegistryClient
 from reaper.store import Action, JournalEntry, State, Store
+from reaper.sweep.memory import put_back
 
 _log = structlog.get_logger(__name__)
 
@@ -31,9 +32,13 @@ async def settle(
     open_entries += await asyncio.to_thread(journal.restoring, registry)
     for entry in open_entries:
         gone = await _is_gone(client, entry)
-        closed = State.RESTORED if entry.state is State.RESTORING else State.CANCELLED
-        state = State.DELETED if gone else closed
-        note = None if gone else "settled after an interruption: it is still there"
+        if gone:
+            state, note = State.DELETED, None
+        elif entry.state is State.RESTORING:
+            state, note = State.RESTORED, "settled after an interruption: it is back"
+            await asyncio.to_thread(put_back, store, entry, await _tags_on(client, entry), clock())
+        else:
+            state, note = State.CANCELLED, "settled after an interruption: it is still there"
         await asyncio.to_thread(journal.mark, entry.id, state, clock(), note)
         _log.info("journal_settled", repository=entry.repository, digest=entry.digest, state=state)
         settled.append(entry)
@@ -53,3 +58,13 @@ async def _is_gone(client: RegistryClient, entry: JournalEntry) -> bool:
         if await client.head(entry.repository, tag) is None:
             return True
     return False
+
+
+async def _tags_on(client: RegistryClient, entry: JournalEntry) -> list[str]:
+    """Return the entry's tags that are on its digest."""
+    found = []
+    for tag in entry.tags:
+        held = await client.head(entry.repository, tag)
+        if held is not None and held.digest == entry.digest:
+            found.append(tag)
+    return found

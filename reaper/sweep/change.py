@@ -1,0 +1,219 @@
+"""One step of a plan: journal it, look at everything again, change the registry, look at what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+import structlog
+
+from reaper.core.errors import ReaperError
+from reaper.core.manifest import ManifestError
+from reaper.core.plan import Action, Step
+from reaper.registry import Deleted, RawManifest, RegistryClient, RegistryError
+from reaper.store import Action as JournalAction
+from reaper.store import NewEntry, State, Store
+from reaper.sweep.recheck import ChangedError, Recheck
+
+_log = structlog.get_logger(__name__)
+
+#: How often a change is sent that the registry had no time for, each time after another look.
+_ATTEMPTS: Final = 3
+_ABSENT: Final = "it was gone already"
+_CANNOT_UNTAG: Final = "this registry cannot delete the tag alone"
+_UNTAGS_TOO_MUCH: Final = "this registry deletes the manifest with the tag"
+
+#: What is noted of each registry (``Observations.fact``): whether a tag can be deleted without its manifest.
+#: It is YES, NO, or UNSAFE where the registry said that it can, and then deleted the manifest as well.
+CAN_UNTAG: Final = "can_untag"
+YES: Final = "yes"
+NO: Final = "no"
+UNSAFE: Final = "unsafe"
+
+
+class AbsentError(ReaperError):
+    """What was to be deleted is gone already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where changes are made, by which run. ``may_write`` raises when the right to make any is gone."""
+
+    client: RegistryClient
+    store: Store
+    registry: str
+    run_id: str
+    clock: Callable[[], datetime]
+    may_write: Callable[[], None]
+
+
+class Change:
+    """One step on its way. ``memory`` is what the journal keeps of the step besides its manifest."""
+
+    def __init__(
+        self, site: Site, repository: str, step: Step, recheck: Recheck, memory: Mapping[str, Any]
+    ) -> None:
+        self._site = site
+        self._client = site.client
+        self._repository = repository
+        self._step = step
+        self._recheck = recheck
+        self._memory = memory
+        self._entry = 0
+        self._untag = step.action is Action.UNTAG
+
+    async def make(self) -> None:
+        """Make the change.
+
+        Raises:
+            ChangedError: the registry is not as the plan saw it any more; nothing is changed after all.
+            AbsentError: there is nothing to delete.
+            RegistryError, ManifestError: something could not be looked up or done.
+            StoreError: the journal could not be written, or the right to change anything is gone.
+        """
+        if self._untag and await self._untags_too_much():
+            raise ChangedError(_UNTAGS_TOO_MUCH)
+        raw = await self._client.manifest(self._repository, self._step.digest)
+        if raw is None:
+            raise ChangedError("its manifest is gone") if self._untag else AbsentError(_ABSENT)
+        await self._client.prepare_delete(self._repository)
+        await self._begin(raw)
+        if not await self._send():
+            error = ChangedError(_CANNOT_UNTAG) if self._untag else AbsentError(_ABSENT)
+            await self._mark(State.CANCELLED, error.message)
+            raise error
+        await self._mark(State.DELETED)
+        try:
+            await (self._check_untagged(raw) if self._untag else self._check_deleted(raw))
+        except RegistryError as error:
+            raise RegistryError(
+                f"it was deleted, but what came of it could not be looked up or undone: {error.message}",
+                status=error.status,
+            ) from error
+
+    async def _untags_too_much(self) -> bool:
+        facts = self._site.store.observations
+        return await asyncio.to_thread(facts.fact, self._site.registry, CAN_UNTAG) == UNSAFE
+
+    async def _begin(self, raw: RawManifest) -> None:
+        step = self._step
+        entry = NewEntry(
+            registry=self._site.registry,
+            repository=self._repository,
+            digest=step.digest,
+            action=JournalAction(step.action.value),
+            media_type=raw.media_type,
+            content=raw.content,
+            tags=step.tags,
+            policy=step.policy,
+            rule=step.rule or "",
+            reason=step.reason,
+            run_id=self._site.run_id,
+            created_at=self._site.clock(),
+            plan=self._memory,
+        )
+        self._entry = await asyncio.to_thread(self._site.store.journal.begin, entry)
+
+    async def _mark(self, state: State, error: str | None = None) -> None:
+        await asyncio.to_thread(self._site.store.journal.mark, self._entry, state, self._site.clock(), error)
+
+    async def _send(self) -> bool:
+        """Look again, and directly then send the change; where no answer comes, find out, and try again.
+
+        Returns False where there was nothing to delete, or the registry cannot delete a tag alone.
+
+        The entry is closed where the change has certainly not been made. It stays open where that is not
+        certain, since a request may still arrive after its sender gave up: the next start settles it.
+        """
+        certain = True
+
+        async def close(error: ReaperError) -> None:
+            if certain:
+                await self._mark(State.CANCELLED, error.message)
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._look()
+            except (ChangedError, RegistryError, ManifestError) as error:
+                await close(error)
+                raise
+            self._site.may_write()
+            try:
+                # What is gone now may have gone with an earlier attempt.
+                return await self._request() or not certain
+            except RegistryError as error:
+                refused = error.status is not None and 400 <= error.status < 500 and error.status != 408
+                certain = certain and refused
+                if not refused and await self._is_done():
+                    return True
+                if attempt == _ATTEMPTS or (refused and error.status != 429):
+                    await close(error)
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _look(self) -> None:
+        await (self._recheck.untagging if self._untag else self._recheck.deletion)(self._step)
+
+    async def _request(self) -> bool:
+        if self._untag:
+            return await self._client.delete_tag(self._repository, self._step.tags[0])
+        deleted = await self._client.delete_manifest(self._repository, self._step.digest)
+        return deleted is Deleted.DONE
+
+    async def _is_done(self) -> bool:
+        reference = self._step.tags[0] if self._untag else self._step.digest
+        return not await self._exists(reference)
+
+    async def _exists(self, reference: str) -> bool:
+        return await self._client.head(self._repository, reference) is not None
+
+    async def _check_deleted(self, raw: RawManifest) -> None:
+        """Undo the delete where somebody came to need the digest between the last look and the delete."""
+        vanished, needing = await self._recheck.aftermath(self._step)
+        lost = await self._taken_along(vanished)
+        if lost or needing:
+            cause = f"tag {lost[0]} was put on it" if lost else f"tag {needing[0]} came to need it"
+            await self._put_back(raw, lost, f"{cause} during the delete")
+
+    async def _check_untagged(self, raw: RawManifest) -> None:
+        """Undo the deletion of a tag where the registry has deleted its manifest, with all tags, instead."""
+        if await self._exists(self._step.digest):
+            self._recheck.current.pop(self._step.tags[0], None)
+            return
+        site = self._site
+        await asyncio.to_thread(site.store.observations.set_fact, site.registry, CAN_UNTAG, UNSAFE)
+        vanished, _ = await self._recheck.aftermath(self._step)
+        await self._put_back(raw, await self._taken_along(vanished), _UNTAGS_TOO_MUCH)
+
+    async def _taken_along(self, vanished: Sequence[str]) -> list[str]:
+        """Return those of the ``vanished`` tags that went with the digest, because they were on it by then.
+
+        Where the former manifest of such a tag is gone as well, somebody else deleted both.
+        """
+        taken = []
+        for tag in vanished:
+            former = self._recheck.current[tag]
+            if former == self._step.digest or await self._exists(former):
+                taken.append(tag)
+        return taken
+
+    async def _put_back(self, raw: RawManifest, lost: Sequence[str], cause: str) -> NoReturn:
+        """Put the manifest back, with its own tags and those that it took along.
+
+        Raises:
+            ChangedError: always; it says why.
+        """
+        await self._mark(State.RESTORING)
+        for reference in (self._step.digest, *lost, *self._step.tags):
+            if not await self._exists(reference):
+                await self._client.put_manifest(self._repository, reference, raw.content, raw.media_type)
+                if reference != self._step.digest:
+                    self._recheck.current[reference] = self._step.digest
+        await self._mark(State.RESTORED)
+        _log.error(
+            "delete_undone", repository=self._repository, digest=self._step.digest, tags=lost, reason=cause
+        )
+        raise ChangedError(f"{cause}; all of it has been put back")
