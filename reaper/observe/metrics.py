@@ -43,6 +43,7 @@ class Metrics:
         ProcessCollector(registry=self._prometheus)
         self._lock = threading.RLock()
         self._made: dict[str, Any] = {}
+        self._begun: dict[str, set[tuple[str, ...]]] = {}
         self._registries: dict[str, RegistryMetrics] = {}
         self._clusters: dict[str, ClusterMetrics] = {}
         self._leads: bool | None = None
@@ -75,6 +76,18 @@ class Metrics:
             if name not in self._clusters:
                 self._clusters[name] = ClusterMetrics(self, name)
             return self._clusters[name]
+
+    def retire_registry(self, name: str) -> None:
+        """Make everything about a registry absent that is no longer in the settings."""
+        with self._lock:
+            self._registries.pop(name, None)
+            self._retire("registry", name)
+
+    def retire_cluster(self, name: str) -> None:
+        """Make everything about a source of images in use absent that is no longer in the settings."""
+        with self._lock:
+            self._clusters.pop(name, None)
+            self._retire("source", name)
 
     def dry_run(self, on: bool) -> None:
         """Say whether the daemon only audits."""
@@ -136,15 +149,19 @@ class Metrics:
 
     def drop(self, spec: Spec, *labels: str) -> None:
         """Make a series absent."""
-        values = (spec.bounded(label, value) for label, value in zip(spec.labels, labels, strict=True))
-        self._metric(spec).remove(*values)
+        values = _bounded(spec, labels)
+        with self._lock:
+            self._begun.get(spec.name, set()).discard(values)
+            self._metric(spec).remove(*values)
 
     def _series(self, spec: Spec, labels: Sequence[str]) -> Any:
         metric = self._metric(spec)
         if not spec.labels:
             return metric
-        values = (spec.bounded(label, value) for label, value in zip(spec.labels, labels, strict=True))
-        return metric.labels(*values)
+        values = _bounded(spec, labels)
+        with self._lock:
+            self._begun.setdefault(spec.name, set()).add(values)
+            return metric.labels(*values)
 
     def _metric(self, spec: Spec) -> Any:
         # Made when first used: a metric without labels shows 0 from then on.
@@ -170,11 +187,19 @@ class Metrics:
             self._prometheus.unregister(metric)
 
     def _forget(self) -> None:
-        for registry in list(self._registries.values()):
-            registry.forget()
         with self._lock:
             for name in _LEADING & self._made.keys():
                 self._made[name].clear()
+                self._begun.pop(name, None)
+        for registry in list(self._registries.values()):
+            registry.forget()
+
+    def _retire(self, label: str, value: str) -> None:
+        for spec in CATALOGUE:
+            if label in spec.labels:
+                at = spec.labels.index(label)
+                for labels in [known for known in self._begun.get(spec.name, ()) if known[at] == value]:
+                    self.drop(spec, *labels)
 
     def _shown(self) -> Iterator[Metric]:
         """Yield what is to be seen, by name.
@@ -190,6 +215,10 @@ class Metrics:
                 metric.samples = [sample for sample in metric.samples if sample.name != created]
             if metric.samples:
                 yield metric
+
+
+def _bounded(spec: Spec, labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(spec.bounded(label, value) for label, value in zip(spec.labels, labels, strict=True))
 
 
 class _Shown:
@@ -215,6 +244,9 @@ class RegistryMetrics:
             if spec.labels[:1] == ("registry",) and spec.kind is not Kind.GAUGE:
                 for series in spec.known_series():
                     metrics.begin(spec, name, *series)
+        self._idle()
+
+    def _idle(self) -> None:
         self._gauge(catalogue.RUN_IN_PROGRESS).set(0)
         self._gauge(catalogue.COLLECTION_IN_PROGRESS).set(0)
 
@@ -405,6 +437,7 @@ class RegistryMetrics:
             self._count_read_only()
             self._counted = None
             self._protections.clear()
+        self._idle()
 
     def _count_read_only(self) -> None:
         if self._counted is not None:

@@ -30,9 +30,9 @@ class Kind(StrEnum):
 class Spec:
     """One metric.
 
-    ``values`` lists the values of those labels that have a fixed set; any other becomes `OTHER`. ``leading``: it tells what only
-    the writer knows, so a daemon that waits for leadership does not show it. ``absent``: when the series
-    is missing, in words; empty where it is always there.
+    ``values`` lists the values of those labels that have a fixed set; any other becomes `OTHER`.
+    ``leading``: it tells what only the writer knows, so a daemon that waits for leadership does not show
+    it. ``absent``: when the series is missing, in words; empty where it is always there.
     """
 
     name: str
