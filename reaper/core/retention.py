@@ -19,7 +19,7 @@ from reaper.core.manifest import Kind
 from reaper.core.policy import Policy, Rule
 from reaper.core.reference import short
 from reaper.core.snapshot import Snapshot, TagEntry
-from reaper.core.times import Moment, Source, created, pushed, pushed_digest
+from reaper.core.times import Moment, Source, created, pulled, pulled_digest, pushed, pushed_digest
 
 #: The policy name under which built-in protections appear in decisions.
 BUILT_IN = "built-in"
@@ -157,7 +157,7 @@ class _Judge:
                 digest=tag.digest,
                 pushed=pushed(snapshot, tag),
                 created=moments[tag.digest],
-                pulled=_latest(tag.pulled, self._entry_pulled(tag.digest)),
+                pulled=pulled(snapshot, tag),
                 referrer=self._subject(tag.digest) is not None,
             )
             for tag in snapshot.tags.values()
@@ -332,9 +332,13 @@ class _Judge:
             return UntaggedDecision(digest, Decision.KEEP, f"{what} since an unknown time")
         waits = [self._minimum_age, *(p.untagged_keep_within or timedelta() for p in covering)]
         wait = max(waits)
+        source, last = Source.SEEN_NEW, pulled_digest(self._snapshot, digest)
+        if last is not None and last > since:
+            # What is deployed by its digest has no tag, and is pulled again wherever it is started.
+            since, source, what = last, Source.PULL_EVENT, f"{what} and not pulled"
         keeps = self._now < since + wait
         relation = "younger" if keeps else "older"
-        reason = f"{what} for {describe_age(self._now - since)} (first seen by reaper), {relation} than"
+        reason = f"{what} for {describe_age(self._now - since)} ({source}), {relation} than"
         decision = Decision.KEEP if keeps else Decision.EXPIRE
         return UntaggedDecision(digest, decision, f"{reason} {format_duration(wait)}", covering[0].name)
 
@@ -390,10 +394,6 @@ class _Judge:
         entry = self._snapshot.manifests.get(digest)
         return entry.manifest.subject if entry is not None else None
 
-    def _entry_pulled(self, digest: str) -> datetime | None:
-        entry = self._snapshot.manifests.get(digest)
-        return entry.pulled if entry is not None else None
-
 
 def _by_strength(verdict: Verdict) -> tuple[bool, float, str, str]:
     ends = verdict.expires_at
@@ -402,7 +402,3 @@ def _by_strength(verdict: Verdict) -> tuple[bool, float, str, str]:
 
 def _unknown(kind: Kind) -> bool:
     return kind in (Kind.UNKNOWN, Kind.SCHEMA1)
-
-
-def _latest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)

@@ -77,6 +77,30 @@ def pushed_digest(snapshot: Snapshot, digest: str) -> Moment | None:
     return _pushed(snapshot, digest, entry.pushed_event, entry.product_pushed, entry.first_seen)
 
 
+def pulled(snapshot: Snapshot, tag: TagEntry) -> datetime | None:
+    """Return when what ``tag`` is on was last pulled, by whatever name, or None where no pull is known."""
+    times = (tag.pulled, pulled_digest(snapshot, tag.digest))
+    return max((time for time in times if time is not None), default=None)
+
+
+def pulled_digest(snapshot: Snapshot, digest: str) -> datetime | None:
+    """Return when ``digest``, or a child of it, was last pulled, or None where no pull is known.
+
+    Who needs one platform of an index pulls that child, by its digest.
+    """
+    latest: datetime | None = None
+    pending, seen = [digest], {digest}
+    while pending:
+        current = pending.pop()
+        entry = snapshot.manifests.get(current)
+        if entry is not None and entry.pulled is not None:
+            latest = entry.pulled if latest is None else max(latest, entry.pulled)
+        below = [child for child in snapshot.children(current) if child not in seen]
+        seen.update(below)
+        pending.extend(below)
+    return latest
+
+
 def _pushed(
     snapshot: Snapshot,
     digest: str,

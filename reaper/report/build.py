@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reaper.core.plan import RepositoryPlan
 from reaper.core.retention import Decision, Decisions, TagDecision
 from reaper.core.snapshot import Snapshot
-from reaper.core.times import created, pushed
+from reaper.core.times import created, pulled, pushed
 from reaper.report.model import ManifestReport, RepositoryReport, TagReport
 
 
@@ -53,7 +53,7 @@ def _tag(snapshot: Snapshot, decision: TagDecision, sizes: Mapping[str, int]) ->
         reason=decision.reason,
         created_at=built.time if built else None,
         pushed_at=put.time if put else None,
-        pulled_at=entry.pulled,
+        pulled_at=pulled(snapshot, entry),
         size=sizes.get(entry.digest),
         expires_at=decision.expires_at,
         policy=decision.policy,

@@ -10,7 +10,7 @@ from reaper.core.plan import RepositoryPlan
 from reaper.core.reference import Reference
 from reaper.core.retention import Decision, Decisions, TagDecision, Verdict
 from reaper.core.snapshot import Snapshot
-from reaper.core.times import Moment, created, pushed, pushed_digest
+from reaper.core.times import Moment, created, pulled, pushed, pushed_digest
 
 SCHEMA = "reaper.explain/v1"
 
@@ -54,7 +54,7 @@ def _tag(snapshot: Snapshot, decision: TagDecision) -> dict[str, Any]:
         "expires_at": _time(decision.expires_at),
         "created": _moment(created(snapshot, entry.digest)),
         "pushed": _moment(pushed(snapshot, entry)),
-        "pulled_at": _time(entry.pulled),
+        "pulled_at": _time(pulled(snapshot, entry)),
         "size": snapshot.size(entry.digest),
         "verdicts": [_verdict(verdict) for verdict in decision.verdicts],
     }

@@ -125,6 +125,38 @@ def test_pulled_within_keeps_what_may_have_been_pulled() -> None:
     assert decisions.tags["a"].expires_at == ago("3d") + timedelta(days=30)
 
 
+@pytest.mark.parametrize("what", ["tag", "digest", "child"])
+def test_a_pull_by_any_name_counts_for_the_image(what: str) -> None:
+    part, other = image("part", "90d"), image("other", "90d")
+    index = entry(manifest("index", Kind.INDEX, children=(child(part.manifest),)), "90d")
+    look = snapshot(
+        {"v1": index, "v2": index, "v3": other},
+        part,
+        pulls_tracked="60d",
+        pulled={"v1": "3d"} if what == "tag" else None,
+    )
+    for pulled in {"digest": [index], "child": [part]}.get(what, []):
+        look = replace(look, manifests={**look.manifests, pulled.digest: replace(pulled, pulled=ago("3d"))})
+    decisions = judge(look, policy(KeepPulledWithin(timedelta(days=30))))
+    assert kept(decisions) == ({"v1"} if what == "tag" else {"v1", "v2"})
+    assert "pulled 3d ago (pull event)" in decisions.tags["v1"].reason
+
+
+def test_a_pull_keeps_what_has_no_tag_for_the_wait() -> None:
+    def look(pulled: str | None) -> tuple[str, str]:
+        loose = replace(image("loose", "90d", seen="10d"), pulled=ago(pulled) if pulled else None)
+        found = judge(
+            snapshot({}, loose, first_inventory="20d"),
+            policy(KeepAll(), untagged_keep_within=timedelta(days=2)),
+        ).untagged[loose.digest]
+        return found.decision, found.reason
+
+    assert look(None) == ("expire", "untagged for 10d (first seen by reaper), older than 2d")
+    assert look("3d") == ("expire", "untagged and not pulled for 3d (pull event), older than 2d")
+    assert look("1d") == ("keep", "untagged and not pulled for 1d (pull event), younger than 2d")
+    assert look("15d") == look(None)
+
+
 def test_calendar_keeps_the_newest_of_each_period_that_has_one() -> None:
     ages = {"mon-am": "7d", "mon-pm": "164h", "sun": "8d", "older": "20d", "oldest": "40d"}
     tags = {name: image(name, age) for name, age in ages.items()}
