@@ -44,8 +44,13 @@ class Alias:
 
 
 def normal_host(host: str) -> str:
-    """Return the one way to write ``host``: in lower case, and Docker Hub by its present name."""
+    """Return the one way to write ``host``: in lower case, and Docker Hub by its present name.
+
+    A host that only its upper case tells from a part of a repository keeps it.
+    """
     lower = host.lower()
+    if not names_a_host(lower):
+        return host
     return DOCKER_HUB if lower == _DOCKER_INDEX else lower
 
 

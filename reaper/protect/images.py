@@ -103,10 +103,16 @@ class InUse:
         tags = self._tags.get(repository)
         return ChainMap(tags, self._digests) if tags else self._digests
 
-    def news(self, repository: str, before: InUse) -> Mapping[str, str]:
-        """Return what of ``repository`` is in use here, and was not in ``before``."""
-        known = before.of(repository)
-        return {key: user for key, user in self.of(repository).items() if key not in known}
+    def without(self, other: InUse) -> InUse:
+        """Return what is in use here, and was not in ``other``."""
+        found = InUse(self._aliases)
+        found._digests = {key: user for key, user in self._digests.items() if key not in other._digests}
+        for repository, tags in self._tags.items():
+            known = other._tags.get(repository, {})
+            new = {tag: user for tag, user in tags.items() if tag not in known}
+            if new:
+                found._tags[repository] = new
+        return found
 
     def lookalikes(self, repositories: Collection[str], known_hosts: Collection[str]) -> Iterator[str]:
         """Yield a warning for each host whose images are called as ``repositories`` are.
