@@ -209,16 +209,9 @@ class LeaseElector:
         return self.times.retry_period * random.uniform(1.0, 1.5)  # noqa: S311 - lest all try at once
 
     async def _campaign(self) -> None:
-        try:
-            found = await self._client.get(
-                LEASES, self._name, namespace=self._namespace, within=self._limit()
-            )
-        except ObjectNotFoundError:
-            self._lease = None
-        else:
-            self._see(found)
-            if self._held_by_another():
-                return
+        await self._look()
+        if self._held_by_another():
+            return
         sent = _now()
         try:
             claimed = await self._claim()
@@ -237,18 +230,28 @@ class LeaseElector:
             renewed = await self._claim()
         except ConflictError as error:
             await self._settle(error)
-        except ObjectNotFoundError:
-            self._lose("the Lease was deleted")
         else:
             self._take(renewed, sent)
 
     async def _settle(self, conflict: ConflictError) -> None:
         """Find out what a conflict means: our own renewal whose answer was lost, or the end."""
-        found = await self._client.get(LEASES, self._name, namespace=self._namespace, within=self._limit())
-        self._see(found)
-        if self.holder != self.identity:
+        await self._look()
+        if self._lease is None:
+            self._lose("the Lease was deleted")
+        elif self.holder != self.identity:
             self._lose(f"{self.holder or 'nobody'} holds the Lease ({conflict.message})")
         # Else nobody has held it in between: the name is this object's alone. The next try renews it.
+
+    async def _look(self) -> None:
+        """Read the Lease."""
+        try:
+            found = await self._client.get(
+                LEASES, self._name, namespace=self._namespace, within=self._limit()
+            )
+        except ObjectNotFoundError:
+            self._lease = None
+        else:
+            self._see(found)
 
     def _limit(self) -> float:
         """How long a request may take."""
@@ -306,7 +309,7 @@ class LeaseElector:
                     try:
                         await self._give_back(self._lease)
                     except ConflictError:  # a renewal was under way when we were cancelled
-                        self._see(await self._client.get(LEASES, self._name, namespace=self._namespace))
+                        await self._look()
         except (ClusterError, TimeoutError) as error:
             _log.warning("lease_not_released", reason=str(error) or "no answer")
 
