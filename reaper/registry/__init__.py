@@ -28,9 +28,11 @@ from reaper.registry.errors import (
     UnsupportedError,
     WriteRefusedError,
 )
+from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.transport import TLSOptions
 
 __all__ = [
+    "NOBODY",
     "Address",
     "AuthenticationError",
     "Credentials",
@@ -39,6 +41,7 @@ __all__ = [
     "DeniedError",
     "NotARegistryError",
     "NotFoundError",
+    "Observer",
     "ProtocolError",
     "RawManifest",
     "ReadOnlyRegistryError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,7 +16,8 @@ import httpx
 from reaper.registry.address import Address, is_loopback, origin_of
 from reaper.registry.challenge import Challenge, parse_challenges
 from reaper.registry.credentials import Credentials
-from reaper.registry.errors import AuthenticationError, ProtocolError, ServerError
+from reaper.registry.errors import AuthenticationError, ProtocolError, RegistryError, ServerError
+from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.transport import TRANSPORT_ERRORS, transport_error
 
 #: What the specification says where a token does not state its lifetime, in seconds.
@@ -47,12 +48,14 @@ class Authenticator:
         *,
         read_only: bool,
         clock: Callable[[], float],
+        observer: Observer = NOBODY,
     ) -> None:
         self._http = http
         self._address = address
         self._credentials = credentials
         self._read_only = read_only
         self._clock = clock
+        self._observer = observer
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -104,9 +107,18 @@ class Authenticator:
         async with self._locks.setdefault(scope, asyncio.Lock()):
             held = self._tokens.get(scope)
             if held is None or self._clock() >= held.renew_at:
-                held = await self._fetch(challenge, scope)
+                held = await self._observed(self._fetch(challenge, scope))
                 self._tokens[scope] = held
             return held.value
+
+    async def _observed(self, fetch: Awaitable[_Token]) -> _Token:
+        try:
+            token = await fetch
+        except RegistryError as error:
+            self._observer.token_fetched("refused" if isinstance(error, AuthenticationError) else "failed")
+            raise
+        self._observer.token_fetched("done")
+        return token
 
     async def _fetch(self, challenge: Challenge, scope: str) -> _Token:
         realm = self._realm(challenge)

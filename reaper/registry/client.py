@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -47,6 +47,7 @@ from reaper.registry.errors import (
     UnsupportedError,
 )
 from reaper.registry.limiter import Limiter
+from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.transport import TRANSPORT_ERRORS, TLSOptions, build_http, transport_error
 
 _log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ class RegistryOptions:
     concurrency: int = 16
     attempts: int = 4
     page_size: int = 1000
-    on_response: Callable[[str, int, float], None] | None = None
+    observer: Observer = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class RegistryClient:
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
         self._address = options.address
+        self._observer = options.observer
         self._http = build_http(
             options.address, options.tls, read_only=options.read_only, connections=options.concurrency
         )
@@ -139,6 +141,7 @@ class RegistryClient:
             options.credentials,
             read_only=options.read_only,
             clock=time.monotonic,
+            observer=options.observer,
         )
         self._limiter = Limiter(options.concurrency, time.monotonic, longest_pause=_LONGEST_PAUSE)
         self._referrers_api: bool | None = None
@@ -476,9 +479,19 @@ class RegistryClient:
         raise UnreachableError(f"{self.url} cannot be reached")
 
     def _attempts(self, method: str) -> AsyncIterator[stamina.Attempt]:
+        left = attempts = 1 if method == "DELETE" else self._options.attempts
+
+        def again(error: Exception) -> bool | float:
+            nonlocal left
+            left -= 1
+            answer = _worth_another_try(error, method)
+            if answer is not False and left > 0:
+                self._observer.retried(_cause(error))
+            return answer
+
         return stamina.retry_context(
-            on=lambda error: _worth_another_try(error, method),
-            attempts=1 if method == "DELETE" else self._options.attempts,
+            on=again,
+            attempts=attempts,
             timeout=180.0,
             wait_initial=0.2,
             wait_max=10.0,
@@ -491,10 +504,12 @@ class RegistryClient:
         pause = _retry_after(response.headers)
         if status == 429:
             self._limiter.strained(pause)
+            self._observer.throttled(pause or 0.0)
             raise ThrottledError(f"{path}: too many requests (429)", status=status, retry_after=pause)
         if status >= 500 and status != 501:
             if status == 503:
                 self._limiter.strained(pause)
+                self._observer.throttled(pause or 0.0)
             raise ServerError(f"{path}: the registry failed ({status})", status=status, retry_after=pause)
 
     async def _once(
@@ -567,6 +582,7 @@ class RegistryClient:
             response = await self._http.send(request, stream=True)
         except TRANSPORT_ERRORS as error:
             self._limiter.strained()
+            self._observer.response(method, 0, time.monotonic() - began)
             raise transport_error(error, self._address, path) from error
         except httpx.InvalidURL as error:
             raise ProtocolError(f"{self.url} names an address that is none") from error
@@ -574,8 +590,7 @@ class RegistryClient:
         _log.debug(
             "request", method=method, path=path, status=response.status_code, seconds=round(seconds, 4)
         )
-        if self._options.on_response is not None:
-            self._options.on_response(method, response.status_code, seconds)
+        self._observer.response(method, response.status_code, seconds)
         return response
 
     async def _body(self, response: httpx.Response, limit: int, path: str) -> bytes:
@@ -660,6 +675,15 @@ class RegistryClient:
             raise ProtocolError(f"{path}: the registry names an invalid digest {digest[:80]!r}")
         if is_digest(reference) and digest != reference:
             raise ProtocolError(f"{path}: the registry answers with another manifest, {digest}")
+
+
+def _cause(error: Exception) -> str:
+    """Return what the observer calls the reason of another try."""
+    if isinstance(error, ThrottledError):
+        return "throttled"
+    if isinstance(error, ServerError):
+        return "server_error"
+    return "truncated" if isinstance(error, TruncatedError) else "unreachable"
 
 
 def _worth_another_try(error: Exception, method: str) -> bool | float:

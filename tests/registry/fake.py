@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from reaper.registry import Credentials, RegistryClient, RegistryOptions, parse_address
+from reaper.registry import NOBODY, Credentials, Observer, RegistryClient, RegistryOptions, parse_address
 
 Result = TypeVar("Result")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,12 +27,21 @@ class Fake:
         return [path for sent, path, _ in self.requests if sent == method]
 
     def client(
-        self, *, credentials: Credentials | None = None, read_only: bool = False, attempts: int = 2
+        self,
+        *,
+        credentials: Credentials | None = None,
+        read_only: bool = False,
+        attempts: int = 2,
+        observer: Observer = NOBODY,
     ) -> RegistryClient:
         """Return a client for this server."""
         return RegistryClient(
             RegistryOptions(
-                parse_address(self.url), credentials=credentials, read_only=read_only, attempts=attempts
+                parse_address(self.url),
+                credentials=credentials,
+                read_only=read_only,
+                attempts=attempts,
+                observer=observer,
             )
         )
 
