@@ -122,8 +122,8 @@ def _cities() -> dict[str, str]:
     return {name.rpartition("/")[2]: name for name in sorted(_timezones()) if name.count("/") == 1}
 
 
-_DURATION_SCHEMA: Final = {"pattern": r"^[0-9]{1,9}[smhdw]$", "examples": ["24h", "14d"]}
-_SOME_DURATION_SCHEMA: Final = {**_DURATION_SCHEMA, "pattern": r"^0*[1-9][0-9]{0,8}[smhdw]$"}
+_DURATION_SCHEMA: Final = {"pattern": r"^\s*[0-9]{1,9}[smhdw]\s*$", "examples": ["24h", "14d"]}
+_SOME_DURATION_SCHEMA: Final = {**_DURATION_SCHEMA, "pattern": r"^\s*0*[1-9][0-9]{0,8}[smhdw]\s*$"}
 _EXPECTED_DURATION: Final = "a duration, such as 36h or 14d"
 
 #: A duration, 0s included.

@@ -243,7 +243,7 @@ class Shorthand:
         if self.also:
             parts = handler.resolve_ref_schema(own)
             part = parts["items"] if self.also == "items" else parts["properties"][self.also]
-            ways[:0] = [{key: value for key, value in part.items() if key not in ("title", "description")}]
+            ways[:0] = [{key: value for key, value in part.items() if key != "description"}]
         # A choice within the choice is part of it.
         flat = [inner for way in ways for inner in (way["anyOf"] if set(way) == {"anyOf"} else [way])]
         return {"anyOf": flat}

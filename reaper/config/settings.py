@@ -113,7 +113,7 @@ class GuardSettings(Checked):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="The largest share of the registry to delete.",
+        description="The largest share of the registry to delete, from 0 to 1. null: no limit.",
     )
     share_from: int = Field(
         default=200, ge=0, description="The share counts from so many deletes on. 1 where max_share is given."
@@ -179,6 +179,10 @@ class Settings(BaseSettings, Checked):
     )
     leader_election: LeaderElectionSettings = Field(
         default=LeaderElectionSettings(), description="Which of several daemons writes."
+    )
+    shutdown_grace: Duration = Field(
+        default=timedelta(seconds=25),
+        description="How long the daemon waits for what is under way when it is stopped.",
     )
     notify: list[NotifySettings] = Field(default=[], description="Who is told about runs.")
 
