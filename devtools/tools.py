@@ -153,6 +153,16 @@ def kube_apiserver(*, fetch: bool = True) -> Path:
     return provided(f"kube-apiserver-{version}", build, fetch=fetch) / "kube-apiserver"
 
 
+def prometheus(*, fetch: bool = True) -> Path:
+    """Prometheus: on PATH, else Debian's package. Raises SetupError when neither is to be had."""
+    return _from_prometheus("prometheus", fetch=fetch)
+
+
+def promtool(*, fetch: bool = True) -> Path:
+    """Its promtool: on PATH, else from the same package. Raises SetupError when neither is to be had."""
+    return _from_prometheus("promtool", fetch=fetch)
+
+
 def chromium(*, fetch: bool = True) -> Path:
     """Chromium: on PATH beside its driver, else Debian's package with what this system lacks, and a font.
 
@@ -232,12 +242,21 @@ def _debian_registry(*, fetch: bool = True) -> Path:
     return folder / "usr" / "bin" / "docker-registry"
 
 
+def _from_prometheus(name: str, *, fetch: bool) -> Path:
+    if found := shutil.which(name):
+        return Path(found)
+    folder = provided("prometheus", lambda into: apt.unpack("prometheus", into), fetch=fetch)
+    return folder / "usr" / "bin" / name
+
+
 _TOOLS: dict[str, Callable[[], Path]] = {
     "registry": distribution_2,
     "skopeo": skopeo_binary,
     "chromium": chromium,
     "chromedriver": chromedriver,
     "etcd": etcd,
+    "prometheus": prometheus,
+    "promtool": promtool,
     "kube-apiserver": kube_apiserver,
     "helm 3": partial(helm_binary, 3),
     "helm 4": partial(helm_binary, 4),

@@ -251,7 +251,7 @@ class RegistryMetrics:
         self._gauge(catalogue.COLLECTION_IN_PROGRESS).set(0)
 
     def response(self, method: str, status: int, seconds: float) -> None:
-        """Note an answer of the registry; ``status`` 0: none came. Fits ``RegistryOptions.on_response``."""
+        """Note an answer of the registry; ``status`` 0: none came."""
         known = self._requests.get((method, status))
         if known is None:
             code = str(status) if _LOWEST_STATUS <= status <= _HIGHEST_STATUS else catalogue.OTHER
@@ -400,13 +400,14 @@ class RegistryMetrics:
         """Say how long a delete stays undoable before a collection, where there are collections."""
         self._gauge(catalogue.UNDO_WINDOW).set(seconds)
 
-    def event(self, action: str, outcome: str) -> None:
-        """Count an event of the registry.
+    def event(self, action: str, outcome: str, count: int = 1) -> None:
+        """Count events of the registry.
 
         ``action`` is ``push``, ``pull`` or ``delete``; ``outcome`` is ``recorded``, ``duplicate``,
-        ``ignored`` (reaper's own request, or of no interest) or ``refused``.
+        ``ignored`` (reaper's own request, or of no interest) or ``refused``; any other word of either
+        counts as ``other``.
         """
-        self._counter(catalogue.EVENTS, action, outcome).inc()
+        self._counter(catalogue.EVENTS, action, outcome).inc(count)
 
     def scheduled(self, kind: str, next_at: datetime | None, interval_seconds: float | None) -> None:
         """Say when the next ``run``, ``collection`` or ``verify`` is due, and the longest time between two.
