@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 
 #: Indexes of indexes are allowed, but nobody nests them deeper than this on purpose.
 MAX_DEPTH = 8
+_TOO_DEEP = f"an index is nested more than {MAX_DEPTH} deep"
 
 
 class IncompleteError(ReaperError):
@@ -91,6 +92,8 @@ class Inventory:
         await self._read_tags(reading, record)
         await self._read_manifests(reading, set(reading.tags.values()), record)
         await self._read_untagged(reading, record)
+        if _is_too_deep(reading):
+            reading.problems.append(_TOO_DEEP)
         if with_created and not reading.problems:
             await self._read_configs(reading)
         record = await asyncio.to_thread(
@@ -183,7 +186,7 @@ class Inventory:
             if not level or reading.problems:
                 return
             if depth == MAX_DEPTH:
-                reading.problems.append(f"an index is nested more than {MAX_DEPTH} deep")
+                reading.problems.append(_TOO_DEEP)
                 return
             if depth:
                 level = await self._present(reading, level, record)
@@ -335,6 +338,17 @@ class Inventory:
 def _below(manifest: Manifest) -> Iterable[str]:
     yield from (child.digest for child in manifest.children)
     yield from manifest.mentions
+
+
+def _is_too_deep(reading: _Reading) -> bool:
+    """Tell whether indexes nest too deep, also where each of them has a tag."""
+    children = {digest: [c.digest for c in m.children] for digest, m in reading.manifests.items()}
+    nesting = {digest for digest, those in children.items() if those}
+    for _ in range(MAX_DEPTH - 1):
+        nesting = {digest for digest in nesting if any(child in nesting for child in children[digest])}
+        if not nesting:
+            return False
+    return True
 
 
 def _subjects(reading: _Reading) -> Iterable[str]:
