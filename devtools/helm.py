@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml  # type: ignore[import-untyped] # its types are a package of their own
 
 from devtools.cache import provided
 from devtools.errors import SetupError
@@ -159,9 +159,7 @@ class Helm:
 
 def objects(text: str) -> list[dict[str, Any]]:
     """Return the documents of a stream, read as Kubernetes reads them: as YAML 1.1."""
-    reader = YAML(typ="safe", pure=True)
-    reader.version = "1.1"
-    return [found for found in reader.load_all(text) if found is not None]
+    return [found for found in yaml.load_all(text, Loader=yaml.CSafeLoader) if found is not None]
 
 
 def _files(values: Sequence[Path]) -> list[str]:

@@ -105,9 +105,9 @@ def _reaper_schema(what: str) -> dict[str, Any]:
 
 def _rows() -> Iterator[str]:
     yield "| value | default | |\n| --- | --- | --- |\n"
-    said = documented((CHART / "values.yaml").read_text())
+    said, values = documented((CHART / "values.yaml").read_text()), read_values()
     for path, text in said.items():
-        value: Any = read_values()
+        value: Any = values
         for key in path:
             value = value[key]
         inner = any(other[: len(path)] == path for other in said if other != path)

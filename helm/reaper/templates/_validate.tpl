@@ -11,7 +11,7 @@
 {{- if not $config.registries }}
 - config.registries is empty: name one, such as {name: main, url: https://registry.example.com}
 {{- end }}
-{{- $own := true }}
+{{- $own := not (empty $config.registries) }}
 {{- range $config.registries }}{{ if not .policies }}{{ $own = false }}{{ end }}{{ end }}
 {{- if and .Values.policies .Values.policiesConfigMap }}
 - policies stand beside policiesConfigMap: keep one of them
