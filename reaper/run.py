@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from reaper.inventory import IncompleteError, Inventory
 from reaper.progress import Progress, silent
 from reaper.registry import RegistryClient, RegistryError
 from reaper.report.build import repository_report, unread_report
+from reaper.report.extract import figures, write_extract
 from reaper.report.model import (
     CollectionReport,
     GuardReport,
@@ -156,7 +157,9 @@ class Run:
 
     def _finish(self) -> RunReport:
         report = self._report()
-        self._store.runs.finish(self.run_id, report.finished_at, report.outcome.value, asdict(report.summary))
+        self._store.runs.finish(
+            self.run_id, report.finished_at, report.outcome.value, figures(report), write_extract(report)
+        )
         return report
 
     async def _attempt(self, part: Coroutine[Any, Any, None]) -> None:

@@ -66,8 +66,7 @@ class Selection:
     def __iter__(self) -> Iterator[Section]:
         shown = self.left_out = self.left_out_rows = self.quiet = 0
         for repository in self._report:
-            rows = list(_changes(repository))
-            rows.sort(key=lambda row: _ORDER.get(row.fate, len(_ORDER)))
+            rows = changes(repository)
             if self._verbose:
                 rows += _stays(repository)
             elif not rows:
@@ -101,8 +100,12 @@ class Errors:
                     self.hidden += 1
 
 
+def changes(repository: RepositoryReport) -> list[Row]:
+    """Return what the plan is about: the expired tags, and the untagged manifests that do not stay."""
+    return sorted(_changes(repository), key=lambda row: _ORDER.get(row.fate, len(_ORDER)))
+
+
 def _changes(repository: RepositoryReport) -> Iterator[Row]:
-    """Yield what the plan is about: the expired tags, and the untagged manifests that do not stay."""
     manifests = {manifest.digest: manifest for manifest in repository.manifests}
     for tag in repository.tags:
         if tag.decision == Decision.EXPIRE:
