@@ -38,27 +38,28 @@ _AT_ONCE: Final = 4
 class Kind:
     """Objects that name images: what one is called in reasons, and where in it images stand.
 
-    A cluster that lacks an ``optional`` kind counts as read all the same.
+    ``more`` finds images that no path leads to. A cluster that lacks an ``optional`` kind counts as read all
+    the same.
     """
 
     title: str
     resource: Resource
-    paths: tuple[FieldPath, ...]
+    paths: tuple[FieldPath, ...] = ()
+    more: Callable[[dict[str, Any]], Iterator[str]] | None = None
     optional: bool = False
-    has_status: bool = False
 
 
 #: Kubernetes' own. What runs comes first: of several users, reasons name the first. ReplicaSets without pods
 #: and ControllerRevisions are what a rollback goes back to.
 KINDS: Final = (
-    Kind("Pod", PODS, pods.POD, has_status=True),
+    Kind("Pod", PODS, pods.POD, pods.images_in_status),
     Kind("Deployment", DEPLOYMENTS, pods.WORKLOAD),
     Kind("StatefulSet", STATEFUL_SETS, pods.WORKLOAD),
     Kind("DaemonSet", DAEMON_SETS, pods.WORKLOAD),
     Kind("CronJob", CRON_JOBS, pods.CRON_JOB),
     Kind("Job", JOBS, pods.WORKLOAD),
     Kind("ReplicaSet", REPLICA_SETS, pods.WORKLOAD),
-    Kind("ControllerRevision", CONTROLLER_REVISIONS, pods.CONTROLLER_REVISION),
+    Kind("ControllerRevision", CONTROLLER_REVISIONS, more=pods.images_in_revision),
     Kind("ReplicationController", REPLICATION_CONTROLLERS, pods.WORKLOAD),
     Kind("PodTemplate", POD_TEMPLATES, pods.POD_TEMPLATE),
 )
@@ -158,5 +159,5 @@ class ClusterSource:
 
 def _images(kind: Kind, item: dict[str, Any]) -> Iterator[str]:
     yield from pods.images_at(kind.paths, item)
-    if kind.has_status:
-        yield from pods.images_in_status(item)
+    if kind.more is not None:
+        yield from kind.more(item)

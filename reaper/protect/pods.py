@@ -15,14 +15,14 @@ from reaper.core.fieldpath import FieldPath, parse_field_path
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
 _STATUSES: Final = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
-_TEMPLATE: Final = (parse_field_path("spec.template.spec"),)
 #: Where a pod's spec stands in each kind that has one.
 POD: Final = (parse_field_path("spec"),)
-WORKLOAD: Final = _TEMPLATE
+WORKLOAD: Final = (parse_field_path("spec.template.spec"),)
 CRON_JOB: Final = (parse_field_path("spec.jobTemplate.spec.template.spec"),)
 POD_TEMPLATE: Final = (parse_field_path("template.spec"),)
-#: Of StatefulSets and DaemonSets: their former templates, for a rollback.
-CONTROLLER_REVISION: Final = (parse_field_path("data.spec.template.spec"),)
+_REVISION: Final = parse_field_path("data.spec.template.spec")
+#: Whose revisions hold a template. Others put into ``data`` what they like.
+_REVISED: Final = frozenset({"StatefulSet", "DaemonSet"})
 
 
 def images_at(paths: Iterable[FieldPath], document: Mapping[str, Any]) -> Iterator[str]:
@@ -58,6 +58,25 @@ def images_in_status(pod: Mapping[str, Any]) -> Iterator[str]:
                 volume = _mapping(mount.get("volumeStatus"), f"{field}.volumeMounts.volumeStatus")
                 image = _mapping(volume.get("image"), f"{field}.volumeMounts.volumeStatus.image")
                 yield from _text(image, "imageRef", field)
+
+
+def images_in_revision(revision: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the images of a ControllerRevision: what its owner goes back to at a rollback.
+
+    Raises:
+        InvalidInputError: it is a StatefulSet's or a DaemonSet's, and not as the API promises.
+    """
+    owners = _items(_mapping(revision.get("metadata"), "metadata"), "ownerReferences", "metadata")
+    if any(owner.get("kind") in _REVISED for owner in owners):
+        yield from images_at([_REVISION], revision)
+        return
+    try:
+        specs = list(_REVISION.values(revision))
+    except InvalidInputError:
+        return
+    for spec in specs:
+        if isinstance(spec, dict) and any(field in spec for field in _CONTAINERS):
+            yield from _images_of_spec(spec, str(_REVISION))
 
 
 def _images_of_spec(spec: Mapping[str, Any], where: str) -> Iterator[str]:
