@@ -4,7 +4,15 @@ from reaper.store.engine import Store, open_store
 from reaper.store.errors import LockedError, StoreError
 from reaper.store.events import EventKind, Events, ManifestEvent
 from reaper.store.in_use import ImagesInUse
-from reaper.store.journal import Action, Collectable, Journal, JournalEntry, NewEntry, State
+from reaper.store.journal import (
+    Action,
+    Collectable,
+    Journal,
+    JournalEntry,
+    JournalLine,
+    NewEntry,
+    State,
+)
 from reaper.store.locks import Lock, Locks
 from reaper.store.manifests import CachedManifest, Manifests
 from reaper.store.observations import (
@@ -27,6 +35,7 @@ __all__ = [
     "ImagesInUse",
     "Journal",
     "JournalEntry",
+    "JournalLine",
     "Lock",
     "LockedError",
     "Locks",

@@ -90,6 +90,25 @@ class JournalEntry(NewEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class JournalLine:
+    """An entry without the manifest: what a list of many shows."""
+
+    id: int
+    repository: str
+    digest: str
+    action: Action
+    tags: tuple[str, ...]
+    policy: str
+    rule: str
+    reason: str
+    run_id: str
+    state: State
+    created_at: datetime
+    deleted_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Collectable:
     """What a collection may sweep: entries, the bytes that their plans expected, and the oldest delete."""
 
@@ -187,6 +206,31 @@ class Journal:
             .order_by(journal.c.id)
         )
 
+    def lines(
+        self,
+        registry: str,
+        *,
+        limit: int,
+        run_id: str | None = None,
+        state: State | None = None,
+        before: int | None = None,
+    ) -> list[JournalLine]:
+        """Return the last ``limit`` entries, of a run or in a state where given, newest first.
+
+        For more, ask for those ``before`` the last id.
+        """
+        columns = [journal.c[name] for name in JournalLine.__dataclass_fields__]
+        query = select(*columns).where(journal.c.registry == registry)
+        if run_id is not None:
+            query = query.where(journal.c.run_id == run_id)
+        if state is not None:
+            query = query.where(journal.c.state == state)
+        if before is not None:
+            query = query.where(journal.c.id < before)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(journal.c.id.desc()).limit(limit))
+            return [JournalLine(**_typed(row._asdict())) for row in rows]
+
     def deleted_before(self, registry: str, when: datetime) -> Collectable:
         """Return what a collection would sweep of that which was deleted before ``when``."""
         size = func.coalesce(func.sum(journal.c.reclaimable_bytes), 0)
@@ -205,9 +249,11 @@ class Journal:
         with self._database.writing() as connection:
             return connection.execute(statement.values(state=State.COLLECTED, updated_at=at)).rowcount
 
-    def count_by_state(self, registry: str) -> dict[State, int]:
-        """Return how many entries are in each state; every state is named."""
+    def count_by_state(self, registry: str, run_id: str | None = None) -> dict[State, int]:
+        """Return how many entries, of one run or of all, are in each state; every state is named."""
         query = select(journal.c.state, func.count()).where(journal.c.registry == registry)
+        if run_id is not None:
+            query = query.where(journal.c.run_id == run_id)
         with self._database.reading() as connection:
             counts = {row[0]: row[1] for row in connection.execute(query.group_by(journal.c.state))}
         return {state: counts.get(state, 0) for state in State}
@@ -239,7 +285,11 @@ def _deleted(registry: str, before: datetime) -> tuple[ColumnElement[bool], ...]
 
 
 def _entry(values: dict[str, Any]) -> JournalEntry:
+    return JournalEntry(**_typed(values))
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
     values["action"] = Action(values["action"])
     values["state"] = State(values["state"])
     values["tags"] = tuple(values["tags"])
-    return JournalEntry(**values)
+    return values

@@ -93,11 +93,18 @@ class Runs:
                 raise StoreError(f"the run {run_id} is not running")
         return compressed is not None
 
-    def recent(self, limit: int = 20, registry: str | None = None) -> list[RunRecord]:
-        """Return the last ``limit`` runs, of one registry or of all, newest first."""
+    def recent(
+        self, limit: int = 20, registry: str | None = None, *, before: datetime | None = None
+    ) -> list[RunRecord]:
+        """Return the last ``limit`` runs, of one registry or of all, newest first.
+
+        For more, ask for those that began ``before`` the last one.
+        """
         query = select(*_COLUMNS).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(limit)
         if registry is not None:
             query = query.where(runs.c.registry == registry)
+        if before is not None:
+            query = query.where(runs.c.started_at < before)
         with self._database.reading() as connection:
             return [RunRecord(*row) for row in connection.execute(query)]
 

@@ -206,6 +206,7 @@ journal = Table(
     Column("error", FreeText),
     Index(None, "registry", "state"),
     Index(None, "registry", "repository"),
+    Index(None, "run_id", "state"),
     sqlite_autoincrement=True,
 )
 

@@ -109,6 +109,27 @@ def test_undoable(store: Store) -> None:
     assert ids(undoable(REGISTRY, limit=2, before=child)) == [index]
 
 
+def test_lines_are_the_newest_entries_without_the_manifests(store: Store) -> None:
+    numbers = [
+        entry_in(store, State.DELETED if number % 2 else State.CANCELLED, number, run_id=f"run-{number // 4}")
+        for number in range(8)
+    ]
+    entry_in(store, State.DELETED, "other", registry="https://other")
+    newest = store.journal.lines(REGISTRY, limit=3)
+    assert [line.id for line in newest] == numbers[:-4:-1]
+    assert [line.id for line in store.journal.lines(REGISTRY, limit=9, before=newest[-1].id)] == numbers[
+        4::-1
+    ]
+    ofrun = store.journal.lines(REGISTRY, limit=9, run_id="run-0", state=State.DELETED)
+    assert [line.id for line in ofrun] == [numbers[3], numbers[1]]
+    entry = store.journal.get(numbers[3])
+    assert entry is not None
+    for name in type(ofrun[0]).__dataclass_fields__:
+        assert getattr(ofrun[0], name) == getattr(entry, name), name
+    assert store.journal.count_by_state(REGISTRY, "run-1")[State.DELETED] == 2
+    assert store.journal.count_by_state(REGISTRY)[State.DELETED] == 4
+
+
 def test_what_a_collection_sweeps(store: Store) -> None:
     old, failed, new = (store.journal.begin(new_entry(seed)) for seed in range(3))
     store.journal.mark(old, State.DELETED, AT)

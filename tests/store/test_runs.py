@@ -62,6 +62,7 @@ def test_newest_first(store: Store) -> None:
     store.runs.begin("other", "https://other", "run", True, AT)
     assert [found.id for found in store.runs.recent(2, REGISTRY)] == ["a", "c"]
     assert [found.id for found in store.runs.recent()] == ["a", "c", "other", "b"]
+    assert [found.id for found in store.runs.recent(2, before=AT + HOUR)] == ["other", "b"]
 
 
 def test_get_by_the_beginning_of_an_id(store: Store) -> None:
