@@ -9,9 +9,14 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from reaper.config.collection import Argument
-from reaper.config.fields import SomeDuration
+from reaper.config.fields import SomeDuration, TextField
 from reaper.config.model import Checked, Fault
 from reaper.config.paths import FilePath
+from reaper.core.fieldpath import FieldPath, parse_field_path
+
+_Path = Annotated[
+    FieldPath, TextField(parse_field_path, "a field path, such as spec.template.spec", FieldPath)
+]
 
 
 class ResourceSettings(Checked):
@@ -26,7 +31,7 @@ class ResourceSettings(Checked):
     group: str = Field(default="", description="The API group, such as argoproj.io; empty for the core.")
     version: str = Field(min_length=1, description="Its version, such as v1alpha1.")
     plural: str = Field(min_length=1, description="The resource's name, such as rollouts.")
-    paths: Annotated[list[str], Field(min_length=1)] = Field(
+    paths: Annotated[list[_Path], Field(min_length=1)] = Field(
         description="Where images stand: a path to an image or to a pod's spec, such as spec.template.spec; "
         "`[*]` goes through a list or a mapping."
     )

@@ -15,6 +15,7 @@ from reaper.config.fields import SomeDuration, TextField
 from reaper.config.model import Checked, Fault
 from reaper.config.paths import FilePath, FilePaths
 from reaper.config.secrets import read_secret
+from reaper.core.alias import Alias, parse_alias
 from reaper.core.errors import InvalidInputError
 
 _PORTS: Final = {"https": 443, "http": 80}
@@ -75,17 +76,7 @@ def _registry_name(text: str) -> str:
     return text
 
 
-def _host(text: str) -> str:
-    host = text.strip().rstrip("/")
-    if not host or "://" in host or any(c.isspace() or c in "@?#" for c in host):
-        raise InvalidInputError(
-            f"{text!r} is not a registry's name in image references",
-            hint="write it as references begin, such as registry.example.com:5000 or mirror.example.com/hub",
-        )
-    return host
-
-
-_Host = Annotated[str, TextField(_host, "a host", str)]
+_Host = Annotated[Alias, TextField(parse_alias, "a host, such as registry.example.com:5000", Alias)]
 
 
 class RegistrySettings(Checked):
@@ -131,7 +122,8 @@ class RegistrySettings(Checked):
     )
     hosts: Annotated[list[_Host], Field(min_length=1)] | None = Field(
         default=None,
-        description="Other names by which images in use call this registry, as in `HOST[:PORT][/PREFIX]`.",
+        description="Other names by which images in use call this registry, as "
+        "`HOST[:PORT][/PREFIX][=PREFIX]`: the first prefix is cut off repositories, the second put before.",
     )
     collect: CollectSettings = Field(default=CollectSettings(), description="How its storage is collected.")
 
