@@ -20,7 +20,7 @@ from reaper.collect import (
     recover,
     run_procedure,
 )
-from reaper.collect.base import Progress
+from reaper.collect.base import Tally
 from reaper.core.duration import format_duration
 from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.registry import RegistryClient, RegistryMode
@@ -49,6 +49,22 @@ class Wait:
     until: datetime
 
 
+class Watch:
+    """Is told what becomes of collections, from whichever thread they run in. This one does not listen."""
+
+    def progress(self, tally: Tally) -> None:
+        """Take note of what the collector has said so far."""
+
+    def phase(self, phase: Phase) -> None:
+        """Take note of a step that begins."""
+
+    def verified(self, problems: int) -> None:
+        """Take note of how much cannot be pulled, or could not be looked at, after a collection."""
+
+    def collected(self, report: CollectionReport, seconds: float) -> None:
+        """Take note of a collection that ended, and of how long the whole procedure took."""
+
+
 class Collection:
     """The collections of one registry.
 
@@ -70,7 +86,7 @@ class Collection:
         clock: Callable[[], datetime],
         scheduled: bool = False,
         concurrency: int = 16,
-        on_progress: Progress = lambda _tally: None,
+        watch: Watch | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -80,7 +96,7 @@ class Collection:
         self._clock = clock
         self._scheduled = scheduled
         self._concurrency = concurrency
-        self._on_progress = on_progress
+        self._watch = watch or Watch()
 
     async def before_run(self) -> CollectionReport | None:
         """Collect at the start of a run, if it is up to runs to do so; put right what was cut short anyway.
@@ -154,7 +170,7 @@ class Collection:
             verify=self._verify,
             has_repositories=self._has_repositories,
             dry_run=dry_run,
-            on_progress=self._on_progress,
+            on_progress=self._watch.progress,
         )
         if not dry_run and (result.began or result.outcome is Outcome.NOTHING):
             # Also after a failure: once it has begun, any blob may be gone.
@@ -162,7 +178,10 @@ class Collection:
             swept = await asyncio.to_thread(journal.mark_collected, self._registry, began, self._clock())
             await asyncio.to_thread(self._store.observations.set_fact, self._registry, _OWED, None)
             _log.info("collected", registry=self._registry, blobs=result.blobs, entries=swept)
-        return _report(result)
+        report = _report(result)
+        if not dry_run:
+            self._watch.collected(report, result.seconds)
+        return report
 
     async def recover(self) -> None:
         """Put the registry back where a collection was cut short, and see what that has cost.
@@ -170,10 +189,9 @@ class Collection:
         Raises:
             CollectError: it could not be put back, or something tagged cannot be pulled any more.
         """
-        value = await asyncio.to_thread(self._store.observations.fact, self._registry, _PHASE)
-        if value is None:
+        phase = await asyncio.to_thread(cut_short, self._store, self._registry)
+        if phase is None:
             return
-        phase = Phase(value)
         _log.warning("collection_was_cut_short", registry=self._registry, phase=phase.value)
         problems = await recover(phase, self._collector, probe_mode=self._mode, record_phase=self._record)
         if phase is not Phase.MAKING_READ_ONLY:
@@ -188,6 +206,7 @@ class Collection:
         return _MODES[await self._client.mode()]
 
     async def _record(self, phase: Phase) -> None:
+        self._watch.phase(phase)
         value = None if phase is Phase.FINISHED else phase.value
         await asyncio.to_thread(self._store.observations.set_fact, self._registry, _PHASE, value)
 
@@ -203,12 +222,19 @@ class Collection:
         known = json.loads(earlier) if earlier else []
         noted = json.dumps(damages[:_DAMAGES_REMEMBERED])
         await asyncio.to_thread(facts.set_fact, self._registry, _DAMAGE, noted)
+        self._watch.verified(len(damages) + len(found.errors))
         return [*(damage for damage in damages if damage not in known), *found.errors]
 
     async def _has_repositories(self) -> bool:
         async for _ in self._client.repositories():
             return True
         return False
+
+
+def cut_short(store: Store, registry: str) -> Phase | None:
+    """Return the step at which a collection of ``registry`` was cut short, None where none was."""
+    value = store.observations.fact(registry, _PHASE)
+    return None if value is None else Phase(value)
 
 
 def _report(result: CollectionResult) -> CollectionReport:

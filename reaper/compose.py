@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from reaper.collect import Collector, CommandCollector, NoneCollector
-from reaper.collect.base import Progress
-from reaper.collection import Collection, JournaledSizes
+from reaper.collection import Collection, JournaledSizes, Watch
 from reaper.config.settings import RegistrySettings
 from reaper.registry import (
+    NOBODY,
     Credentials,
+    Observer,
     RegistryClient,
     RegistryOptions,
     TLSOptions,
@@ -21,7 +22,11 @@ from reaper.store import Store
 
 
 def registry_options(
-    registry: RegistrySettings, *, read_only: bool, docker_config: Path | None = None
+    registry: RegistrySettings,
+    *,
+    read_only: bool,
+    docker_config: Path | None = None,
+    observer: Observer = NOBODY,
 ) -> RegistryOptions:
     """Return what the client needs to know of ``registry``; ``docker_config`` goes before the settings'.
 
@@ -39,6 +44,7 @@ def registry_options(
         tls=TLSOptions(registry.ca_file, registry.insecure),
         read_only=read_only,
         concurrency=registry.concurrency,
+        observer=observer,
     )
 
 
@@ -52,13 +58,9 @@ def _login(registry: RegistrySettings) -> Credentials | None:
 
 
 def collection_for(
-    registry: RegistrySettings,
-    client: RegistryClient,
-    store: Store,
-    *,
-    on_progress: Progress = lambda _tally: None,
+    registry: RegistrySettings, client: RegistryClient, store: Store, *, watch: Watch | None = None
 ) -> Collection:
-    """Return the collections of ``registry``, as its settings have them."""
+    """Return the collections of ``registry``, as its settings have them; ``watch`` is told what happens."""
     return Collection(
         client,
         store,
@@ -68,7 +70,7 @@ def collection_for(
         clock=utc_now,
         scheduled=registry.collect.schedule is not None,
         concurrency=registry.concurrency,
-        on_progress=on_progress,
+        watch=watch,
     )
 
 

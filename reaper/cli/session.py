@@ -14,7 +14,6 @@ import typer
 
 from reaper.cli.exits import UsageError
 from reaper.cli.options import Common, Format
-from reaper.collect.base import Progress
 from reaper.collection import Collection
 from reaper.compose import collection_for, registry_options
 from reaper.config.policies import load_policies
@@ -49,6 +48,15 @@ def settings_of(common: Common) -> Settings:
     Raises:
         ConfigurationError: the settings are not valid.
     """
+    settings = load_settings(common.config, overrides_of(common))
+    configure_logging(settings.log.format, settings.log.level)
+    for warning in settings.warnings:
+        typer.echo(f"reaper: {warning}", err=True)
+    return settings
+
+
+def overrides_of(common: Common) -> dict[str, Any]:
+    """Return the settings that the options stand for, as `load_settings` takes them."""
     overrides: dict[str, Any] = {}
     if common.policies:
         overrides["policies"] = [path.absolute() for path in common.policies]
@@ -59,11 +67,7 @@ def settings_of(common: Common) -> Settings:
         log["level"] = "info" if common.verbose == 1 else "debug"
     if log:
         overrides["log"] = log
-    settings = load_settings(common.config, overrides)
-    configure_logging(settings.log.format, settings.log.level)
-    for warning in settings.warnings:
-        typer.echo(f"reaper: {warning}", err=True)
-    return settings
+    return overrides
 
 
 def policies_of(common: Common, settings: Settings) -> tuple[Policy, ...]:
@@ -96,9 +100,9 @@ async def session(common: Common, settings: Settings, *, read_only: bool) -> Asy
             yield Session(settings, registry, client, store)
 
 
-def collection_of(opened: Session, *, on_progress: Progress = lambda _tally: None) -> Collection:
+def collection_of(opened: Session) -> Collection:
     """Return the collections of the session's registry, as its settings have them."""
-    return collection_for(opened.registry, opened.client, opened.store, on_progress=on_progress)
+    return collection_for(opened.registry, opened.client, opened.store)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

@@ -27,11 +27,16 @@ class Loaded:
 
 
 class ConfigurationFiles:
-    """Where settings and policies come from. ``overrides`` are the command's options, over everything."""
+    """Where settings and policies come from.
 
-    def __init__(self, file: Path | None, overrides: Mapping[str, Any]) -> None:
+    ``overrides`` are the command's options, over everything. ``registry``, a name or a URL, is the only one
+    to work on; None: all that are configured.
+    """
+
+    def __init__(self, file: Path | None, overrides: Mapping[str, Any], registry: str | None = None) -> None:
         self._file = file
         self._overrides = dict(overrides)
+        self._registry = registry
 
     def load(self, now: datetime) -> Loaded:
         """Return what the files say now.
@@ -41,13 +46,16 @@ class ConfigurationFiles:
             InvalidInputError: they leave a daemon nothing to do.
         """
         settings = load_settings(self._file, self._overrides)
+        if self._registry is not None:
+            settings = settings.model_copy(update={"registries": [settings.registry(self._registry)]})
         if not settings.registries:
             raise InvalidInputError(
-                "no registry is configured", hint="name one under registries in the settings file"
+                "no registry is configured", hint="give --registry URL, or configure one under registries"
             )
         policies = {}
         for registry in settings.registries:
-            paths = registry.policies or settings.policies
+            named = None if "policies" in self._overrides else registry.policies
+            paths = named or settings.policies
             if not paths:
                 raise InvalidInputError(
                     f"registry {registry.name} has no policies",

@@ -10,7 +10,8 @@ from datetime import datetime
 
 import structlog
 
-from reaper.compose import collection_for, protector_for, registry_options
+from reaper.collection import Collection, cut_short
+from reaper.compose import collection_for, registry_options
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
@@ -18,10 +19,11 @@ from reaper.daemon.apart import run_apart
 from reaper.daemon.recording import Recorder
 from reaper.gc import collect
 from reaper.notify import Notice
-from reaper.registry import RegistryClient
+from reaper.registry import RegistryClient, parse_address
 from reaper.report.model import CollectionReport, Outcome, RunReport
 from reaper.run import Run, RunOptions
 from reaper.store import LockedError, Store
+from reaper.writer import writing
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +77,7 @@ class Station:
             except ReaperError as error:
                 # Without a report: the login, the store or the settings kept it from beginning.
                 _log.error("run_failed", registry=self._registry.name, error=error.message)
-                self._recorder.run_without_report(began, self._clock(), dry_run=self._settings.dry_run)
+                self._recorder.run_without_report(began, self._clock())
                 return self._notice(Outcome.FAILED, "-", began, lines=[error.message])
 
     async def collect(self) -> Notice | None:
@@ -84,21 +86,35 @@ class Station:
             if self._stopping:
                 return None
             began = self._clock()
-            self._recorder.collection_started()
             try:
                 report = await run_apart(self._collect_once)
             except LockedError as error:
                 _log.warning("collection_skipped", registry=self._registry.name, reason=error.message)
-                self._recorder.collection_finished(None, began, self._clock())
                 return None
             except ReaperError as error:
                 _log.error("collection_failed", registry=self._registry.name, error=error.message)
                 report = CollectionReport(self._registry.collect.via, "failed", detail=error.message)
-            self._recorder.collection_finished(report, began, self._clock())
+            self._recorder.undoable()
             if report.outcome != "failed":
                 return None
             lines = [f"the collection failed: {report.detail}"]
             return self._notice(Outcome.FAILED, "collection", began, lines=lines)
+
+    def was_cut_short(self) -> bool:
+        """Tell whether a collection of this registry was begun and never ended."""
+        url = parse_address(self._registry.url).url
+        return cut_short(self._store, url) is not None
+
+    async def recover(self) -> Notice | None:
+        """Put the registry back where a collection was cut short; return what went wrong with that."""
+        async with self._turn:
+            began = self._clock()
+            try:
+                await run_apart(self._recover_once)
+            except ReaperError as error:
+                _log.error("recovery_failed", registry=self._registry.name, error=error.message)
+                return self._notice(Outcome.FAILED, "recovery", began, lines=[error.message])
+            return None
 
     def stop(self) -> None:
         """End the run under way at its next safe point, and begin nothing more."""
@@ -122,8 +138,7 @@ class Station:
                     concurrency=registry.concurrency,
                     command="serve",
                 ),
-                collect=collection_for(registry, client, self._store, verified=self._recorder.verified).before_run,
-                protector=protector_for(settings, registry, self._store, on_read=self._recorder.cluster_read),
+                collect=self._collection(client).before_run,
                 may_write=self._may_write,
                 clock=self._clock,
             )
@@ -140,13 +155,24 @@ class Station:
 
     async def _collect_once(self) -> CollectionReport:
         async with self._client(read_only=False) as client:
-            collection = collection_for(self._registry, client, self._store, verified=self._recorder.verified)
+            collection = self._collection(client)
             report = await collect(
                 client, self._store, collection, clock=self._clock, may_write=self._may_write
             )
             if report.outcome == "postponed":
                 await collection.owe()
             return report
+
+    async def _recover_once(self) -> None:
+        async with (
+            self._client(read_only=False) as client,
+            writing(self._store, client.url, "recover", self._clock),
+        ):
+            self._may_write()
+            await self._collection(client).recover()
+
+    def _collection(self, client: RegistryClient) -> Collection:
+        return collection_for(self._registry, client, self._store, watch=self._recorder)
 
     @asynccontextmanager
     async def _client(self, *, read_only: bool) -> AsyncIterator[RegistryClient]:
