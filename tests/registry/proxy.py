@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http.client import HTTPException
 
 from aiohttp import web
 
@@ -37,9 +38,12 @@ class Proxy:
             return instead
         body = await request.read()
         headers = {name: value for name, value in request.headers.items() if _is_passed_on(name)}
-        answer = await asyncio.to_thread(
-            self._pusher.request, request.method, request.path_qs, _ANY_STATUS, body or None, headers
-        )
+        try:
+            answer = await asyncio.to_thread(
+                self._pusher.request, request.method, request.path_qs, _ANY_STATUS, body or None, headers
+            )
+        except (OSError, HTTPException):
+            return hang_up(request)
         instead = await self.after(request, answer)
         if instead is not None:
             return instead

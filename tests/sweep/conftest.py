@@ -72,7 +72,7 @@ class Field:
         self, plan: RepositoryPlan, *, run: str = "run", may_write: Callable[[], None] = lambda: None
     ) -> list[StepResult]:
         """Carry out a plan; what was sent before is forgotten."""
-        self._fake.requests.clear()
+        self.clear()
         self.now += timedelta(days=1)
         sweeper = Sweeper(
             self.client, self.store, registry=REGISTRY, run_id=run, clock=self.clock, may_write=may_write
@@ -82,6 +82,10 @@ class Field:
     async def clean(self, *, run: str = "run", can_untag: bool = False) -> list[StepResult]:
         """Plan, and carry the plan out at once."""
         return await self.sweep(await self.plan(can_untag=can_untag), run=run)
+
+    def clear(self) -> None:
+        """Forget what was sent."""
+        self._fake.requests.clear()
 
     def sent(self, *methods: str) -> list[tuple[str, str]]:
         """Return what was sent by these methods, each as method and last part of the path."""
