@@ -1,4 +1,7 @@
-"""From options and settings to the objects that a command works with."""
+"""From options and settings to the objects that a command works with.
+
+What talks to a registry or to the store is imported where it is needed: `reaper check` does without.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,22 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
 from reaper.cli.exits import UsageError
 from reaper.cli.options import Common, Format
-from reaper.collection import Collection
-from reaper.compose import collection_for, registry_options
 from reaper.config.policies import load_policies
 from reaper.config.settings import RegistrySettings, Settings, load_settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
 from reaper.observe.logging import configure_logging
-from reaper.registry import RegistryClient
-from reaper.store import Store, open_store
+
+if TYPE_CHECKING:
+    from reaper.collection import Collection
+    from reaper.registry import RegistryClient
+    from reaper.store import Store
 
 Result = TypeVar("Result")
 
@@ -93,6 +97,10 @@ async def session(common: Common, settings: Settings, *, read_only: bool) -> Asy
         ConfigurationError, InvalidInputError: the registry's address or its settings are not valid.
         StoreError: the store cannot be opened.
     """
+    from reaper.compose import registry_options
+    from reaper.registry import RegistryClient
+    from reaper.store import open_store
+
     registry = settings.registry(common.registry)
     options = registry_options(registry, read_only=read_only, docker_config=common.docker_config)
     with open_store(settings.store.url) as store:
@@ -102,6 +110,8 @@ async def session(common: Common, settings: Settings, *, read_only: bool) -> Asy
 
 def collection_of(opened: Session) -> Collection:
     """Return the collections of the session's registry, as its settings have them."""
+    from reaper.compose import collection_for
+
     return collection_for(opened.registry, opened.client, opened.store)
 
 
