@@ -25,7 +25,7 @@ from reaper.core.selectors import EVERYTHING, Regex
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _TESTS: Final = re.compile(r".*[._]test\.ya?ml")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._ -]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 _MAX_NAME: Final = 100
 _GUARD: Final = Guard()
 #: Keys that only settings have, by which a settings file in a policy file's place is known.
@@ -34,9 +34,9 @@ _SETTINGS: Final = frozenset({"registries", "store", "web", "log"})
 
 def _name(text: str) -> str:
     if _NAME.fullmatch(text) is None or len(text) > _MAX_NAME or text == BUILT_IN:
-        written = re.sub(r"[^a-z0-9._ -]+", "-", text.casefold()).strip("._ -")[:_MAX_NAME]
+        written = re.sub(r"[^A-Za-z0-9._ -]+", "-", text).strip("._ -")[:_MAX_NAME]
         hint = f"write {written!r}" if _NAME.fullmatch(written) and written != BUILT_IN else None
-        rule = f"lower-case letters, digits, spaces and . _ -, up to {_MAX_NAME}"
+        rule = f"letters, digits, spaces and . _ -, up to {_MAX_NAME}"
         what = f"{text!r} is reaper's own name" if text == BUILT_IN else f"a policy's name is {rule}"
         raise InvalidInputError(what, hint=hint)
     return text

@@ -33,7 +33,10 @@ def policy_file(block: str) -> str:
     return file_of(keys if "rules:" in keys else f"{keys}rules: [{{keep: all}}]\n")
 
 
-@pytest.mark.parametrize("block", blocks(POLICIES, "yaml"))
+README = (DOCS.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("block", [*blocks(POLICIES, "yaml"), *blocks(README, "yaml")])
 def test_every_example_of_a_policy_loads(block: str, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(policy_file(block))

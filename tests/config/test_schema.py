@@ -93,7 +93,7 @@ def test_null_stands_only_where_it_means_no_limit(read: Read) -> None:
         "version: 1\npolicies: []\n",
         "version: 1\npolicies: [{name: p, repositories: a}]\n",
         "version: 1\npolicies: [{name: p, rules: [{keep: all}]}]\n",
-        "version: 1\npolicies: [{name: P, repositories: a, rules: [{keep: all}]}]\n",
+        "version: 1\npolicies: [{name: a/b, repositories: a, rules: [{keep: all}]}]\n",
         "version: 1\npolicies: [{name: built-in, repositories: a, rules: [{keep: all}]}]\n",
         file_of("rules: []"),
         file_of("rules: [{}]"),
