@@ -1,7 +1,7 @@
 """Writes the parts of docs/ that follow from the code: ``python -m devtools.docs``.
 
-These are the JSON Schemas and the tables of docs/settings.md. Tests compare them with what the installed
-``reaper schema`` says now.
+These are the JSON Schemas, the tables of docs/settings.md, and docs/metrics.md. Tests compare them with what
+the installed reaper says now.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS: Final = DOCS / "settings.md"
+METRICS: Final = DOCS / "metrics.md"
 #: What `reaper schema` prints, and each one's file.
 SCHEMAS: Final = {what: DOCS / "schema" / f"{what}.schema.json" for what in ("policy", "settings", "report")}
 BEGIN: Final = "<!-- The tables are written by `python -m devtools.docs`. -->\n"
@@ -36,6 +37,12 @@ def schema_text(what: str) -> str:
     reaper = Path(sys.executable).with_name("reaper")
     ended = subprocess.run([reaper, "schema", what], capture_output=True, text=True, check=True)
     return ended.stdout
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md, as the installed package describes its metrics."""
+    command = [sys.executable, "-m", "reaper.observe.metrics_reference"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def settings_page(page: str, schema: Mapping[str, Any]) -> str:
@@ -117,6 +124,7 @@ def main() -> None:
     schema = json.loads(SCHEMAS["settings"].read_text(encoding="utf-8"))
     page = SETTINGS.read_text(encoding="utf-8")
     SETTINGS.write_text(settings_page(page, schema), encoding="utf-8")
+    METRICS.write_text(metrics_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

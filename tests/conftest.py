@@ -13,6 +13,7 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devtools import tools
 from devtools.kubernetes import KubernetesServer
 from devtools.offline import only_loopback
 from devtools.pusher import Pusher
@@ -122,6 +123,18 @@ def pusher(registry: RegistryServer) -> Pusher:
 def skopeo() -> Skopeo:
     """The real skopeo."""
     return Skopeo(skopeo_binary(fetch=False))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' checker of rules and expositions."""
+    return tools.promtool(fetch=False)
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """The real Prometheus, as PrometheusServer takes it."""
+    return tools.prometheus(fetch=False)
 
 
 @pytest.fixture(scope="session")
