@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from reaper.collect import Collector, CommandCollector, NoneCollector
 from reaper.collection import Collection, JournaledSizes, Watch
-from reaper.config.settings import RegistrySettings
+from reaper.config.in_use import ClusterSettings, InUseSettings
+from reaper.config.settings import RegistrySettings, Settings
+from reaper.core.alias import Alias, normal_host
+from reaper.kubernetes import Resource, connect
+from reaper.protect import (
+    Aliases,
+    ClusterSource,
+    CommandSource,
+    FileSource,
+    Kind,
+    Protector,
+    Source,
+    SourceState,
+)
 from reaper.registry import (
     NOBODY,
     Credentials,
@@ -88,3 +104,70 @@ def collector_for(registry: RegistrySettings, store: Store, url: str) -> Collect
         timeout=settings.timeout.total_seconds(),
         blob_size=JournaledSizes(store, url),
     )
+
+
+def protector_for(
+    settings: Settings,
+    registry: RegistrySettings,
+    store: Store,
+    *,
+    on_read: Callable[[SourceState], None] = lambda _state: None,
+) -> Protector | None:
+    """Return who knows the images in use, as ``registry`` sees them; None where the settings name no source.
+
+    ``on_read`` is told how each source was read, each time.
+
+    Raises:
+        InvalidInputError: a registry's address is not valid.
+    """
+    sources = list(_sources(settings.in_use))
+    if not sources:
+        return None
+    others = [other for other in settings.registries if other.name != registry.name]
+    return Protector(
+        sources,
+        aliases=Aliases(_aliases(registry)),
+        others={alias.host for other in others for alias in _aliases(other)},
+        memory=store.in_use,
+        grace=settings.in_use_grace,
+        clock=utc_now,
+        ignore_unreadable=settings.in_use.ignore_unreadable,
+        on_read=on_read,
+    )
+
+
+def _aliases(registry: RegistrySettings) -> Iterator[Alias]:
+    """Yield what images call the registry: as its URL does, with and without the scheme's own port."""
+    address = parse_address(registry.url)
+    own = ":443" if address.scheme == "https" else ":80"
+    host = normal_host(address.host)
+    yield Alias(host)
+    bare = host.removesuffix(own)
+    yield Alias(bare)
+    if not bare.rpartition("]")[2].count(":"):
+        yield Alias(f"{bare}{own}")
+    yield from registry.hosts or ()
+
+
+def _sources(settings: InUseSettings) -> Iterator[Source]:
+    for cluster in settings.clusters:
+        yield ClusterSource(
+            cluster.name,
+            partial(connect, cluster.kubeconfig, cluster.context, name=cluster.name, read_only=True),
+            namespaces=cluster.namespaces,
+            kinds=list(_kinds(cluster)),
+        )
+    for path in settings.files:
+        yield FileSource(path)
+    seen: Counter[str] = Counter()
+    for command in settings.commands:
+        program = command[0]
+        seen[program] += 1
+        name = f"{program} ({seen[program]})" if seen[program] > 1 else program
+        yield CommandSource(command, limit=settings.command_timeout.total_seconds(), name=name)
+
+
+def _kinds(cluster: ClusterSettings) -> Iterator[Kind]:
+    for found in cluster.resources:
+        resource = Resource(found.group, found.version, found.plural)
+        yield Kind(str(resource), resource, tuple(found.paths), optional=found.optional)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,8 +24,10 @@ from reaper.core.reclaim import Ledger
 from reaper.core.retention import Decision, Decisions, decide
 from reaper.core.selectors import EVERYTHING, Selector
 from reaper.core.snapshot import Snapshot
+from reaper.in_use import InUseGuard
 from reaper.inventory import IncompleteError, Inventory
 from reaper.progress import Progress, silent
+from reaper.protect import Protector
 from reaper.registry import RegistryClient, RegistryError
 from reaper.report.build import repository_report, unread_report
 from reaper.report.extract import figures, write_extract
@@ -90,9 +92,10 @@ class Run:
     """One pass over one registry.
 
     ``recover`` puts the registry back, reachable or not, where a collection was cut short.
-    ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``may_write`` is
-    called directly before each change, and raises when the right to make it is gone; the store's lock is
-    asked besides. The report reads from a temporary file: close the run when the report is written.
+    ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``protector`` knows
+    the images in use. ``may_write`` is called directly before each change, and raises when the right to make
+    it is gone; the store's lock is asked besides. The report reads from a temporary file: close the run when
+    the report is written.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Run:
         *,
         collect: Callable[[], Awaitable[CollectionReport | None]] | None = None,
         recover: Callable[[], Awaitable[None]] | None = None,
+        protector: Protector | None = None,
         may_write: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = silent,
@@ -112,6 +116,7 @@ class Run:
         self._options = options
         self._collect_when_due = collect
         self._recover = recover
+        self._in_use = InUseGuard(protector, store, options.policies)
         self._leads = may_write
         self._clock = clock
         self._progress = progress
@@ -220,6 +225,9 @@ class Run:
         policies = self._options.policies
         matched = {policy.name: sum(policy.matches(name) for name in names) for policy in policies}
         self._trips += check_matches(policies, matched, len(names))
+        self._trips += await self._in_use.begin(names)
+        for warning in self._in_use.warnings:
+            self._note(warning)
         done = 0
         async with aclosing(in_order(names, self._repository, limit=REPOSITORIES_AT_ONCE)) as readings:
             async for entry in readings:
@@ -270,7 +278,7 @@ class Run:
         """Decide and plan, again and again until no more referrers of what would be deleted turn up."""
         asked: set[str] = set()
         while True:
-            decisions = decide(matching, snapshot, self._started)
+            decisions = decide(matching, snapshot, self._started, self._in_use.of(snapshot.repository))
             can_untag = await self._find_out_untagging(snapshot, decisions)
             plan = build_plan(snapshot, decisions, can_untag=can_untag)
             doomed = {step.digest for step in plan.steps if step.action is Action.DELETE} - asked
@@ -313,7 +321,7 @@ class Run:
             _log.warning("guard_tripped", guard=trip.guard, repository=trip.repository, figures=trip.message)
 
     async def _sweep(self, lock: WriterLock) -> None:
-        if self._trips:
+        if self._trips or await self._blind():
             return
         self._swept = Spool()
 
@@ -337,7 +345,7 @@ class Run:
                 results: list[StepResult] = []
                 tags = {tag.tag: tag.digest for tag in entry.report.tags}
                 try:
-                    async for result in sweeper.sweep(entry.plan, tags):
+                    async for result in self._carry_out(sweeper, entry.plan, tags):
                         results.append(result)
                         done += 1
                         self._progress("delete", done, total)
@@ -348,6 +356,38 @@ class Run:
                     self._failure = failure
                 entry = SpooledRepository(self._with_results(entry.report, results))
             self._swept.append(entry)
+
+    async def _carry_out(
+        self, sweeper: Sweeper, plan: RepositoryPlan, tags: Mapping[str, str]
+    ) -> AsyncIterator[StepResult]:
+        """Yield what becomes of each step: none is made any more once what the plan touches is in use."""
+        done = 0
+        held = await self._held(plan)
+        if held is None:
+            async for result in sweeper.sweep(plan, tags):
+                done += 1
+                yield result
+                held = await self._held(plan)
+                if held is not None:
+                    break
+        for step in plan.steps[done:]:
+            yield StepResult(step, StepOutcome.CANCELLED, held or "")
+
+    async def _held(self, plan: RepositoryPlan) -> str | None:
+        """Return why nothing more of ``plan`` may be done, None when it may."""
+        trip = await self._blind()
+        if trip is not None:
+            return trip.message
+        user = await self._in_use.came_into_use(plan)
+        return None if user is None else f"since the plan was made it has come into use by {user}"
+
+    async def _blind(self) -> Trip | None:
+        """Read what is in use where that is due; return the trip when it is not known any more."""
+        trip = await self._in_use.refresh()
+        if trip is not None and trip not in self._trips:
+            self._trips.append(trip)
+            _log.warning("guard_tripped", guard=trip.guard, repository=None, figures=trip.message)
+        return trip
 
     def _with_results(self, report: RepositoryReport, results: Sequence[StepResult]) -> RepositoryReport:
         """Return the report with what really happened, and count it."""
@@ -407,9 +447,9 @@ class Run:
             outcome = Outcome.FAILED
         elif self._stop.is_set():
             outcome = Outcome.INTERRUPTED
-        elif self._trips:
+        elif self._trips and not summary.deleted_manifests and not summary.untagged_tags:
             outcome = Outcome.BLOCKED
-        elif summary.errors:
+        elif self._trips or summary.errors:
             outcome = Outcome.PARTIAL
         else:
             outcome = Outcome.DONE

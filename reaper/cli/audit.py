@@ -54,6 +54,7 @@ def run(
         session,
         settings_of,
     )
+    from reaper.compose import protector_for
     from reaper.core.selectors import EVERYTHING, Glob, Selector
     from reaper.observe.progress import progress_bars
     from reaper.report.render import Format, render
@@ -83,6 +84,7 @@ def run(
                         concurrency=opened.registry.concurrency,
                     ),
                     collect=collection.before_run,
+                    protector=protector_for(settings, opened.registry, opened.store),
                     recover=collection.recover,
                     progress=progress,
                 )

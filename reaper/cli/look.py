@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,7 +70,8 @@ def register(app: typer.Typer) -> None:
                 await opened.client.ping()
                 snapshot = await _read(opened, named.repository)
                 _require(snapshot, named)
-                decisions = decide(policies, snapshot, snapshot.taken_at)
+                in_use = await _in_use(opened, named.repository)
+                decisions = decide(policies, snapshot, snapshot.taken_at, in_use)
                 can_untag = opened.store.observations.fact(opened.key, CAN_UNTAG) == YES
                 plan = build_plan(snapshot, decisions, can_untag=can_untag)
                 return explanation(snapshot, decisions, plan, named)
@@ -112,6 +113,19 @@ def register(app: typer.Typer) -> None:
                     )
 
         raise typer.Exit(_show_verification(common, run_async(work())))
+
+
+async def _in_use(opened: Session, repository: str) -> Mapping[str, str]:
+    """Return what is in use in ``repository``, as far as that can be read; say so where it cannot."""
+    from reaper.compose import protector_for
+
+    protector = protector_for(opened.settings, opened.registry, opened.store)
+    if protector is None:
+        return {}
+    protection = await protector.read()
+    for problem in protection.problems:
+        typer.echo(f"reaper: not all images in use are known, so a run would be blocked: {problem}", err=True)
+    return protection.in_use.of(repository)
 
 
 async def _read(opened: Session, repository: str) -> Snapshot:

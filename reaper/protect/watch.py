@@ -11,6 +11,8 @@ from reaper.protect.protector import Protection, Protector
 
 #: After so many seconds a reading is too old to delete by.
 FRESH_FOR = 60.0
+#: A cluster that takes long to read is read again after so many times as long.
+SHARE = 2.0
 
 
 class InUseUnknownError(ReaperError):
@@ -27,6 +29,8 @@ class InUseWatch:
         self._news: InUse | None = None
         self._began = 0.0
         self._took = 0.0
+        #: How often the protection was read.
+        self.readings = 0
 
     async def begin(self) -> Protection:
         """Read what is in use, for the decisions of this run.
@@ -41,13 +45,13 @@ class InUseWatch:
     async def refresh(self) -> None:
         """Read again when the last reading began more than `FRESH_FOR` seconds ago.
 
-        A cluster so large that this takes longer than half of that is read all the time but half of it.
+        Where reading takes so long that nothing else would be done, a little less often.
 
         Raises:
             InUseUnknownError: a source could not be read.
             ReaperError: the store could not be used.
         """
-        if self._monotonic() - self._began < max(FRESH_FOR, 2 * self._took):
+        if self._monotonic() - self._began < max(FRESH_FOR, SHARE * self._took):
             return
         protection = await self._read()
         if protection.problems:
@@ -66,6 +70,7 @@ class InUseWatch:
 
     async def _read(self) -> Protection:
         self._began = self._monotonic()
+        self.readings += 1
         protection = await self._protector.read()
         self._took = self._monotonic() - self._began
         return protection
