@@ -201,7 +201,8 @@ class Run:
         await self._client.ping()
         earlier = self._store.runs.recent(registry=self._options.registry)
         ends = [run.finished_at for run in earlier if run.finished_at is not None]
-        self._trips += check_clock(self._started, max(ends, default=None))
+        # By the clock as it is now: a killed run was noted as ended only after this one began.
+        self._trips += check_clock(self._clock(), max(ends, default=None))
         if not self._options.dry_run and not self._trips:
             await self._settle()
             await self._collect()
