@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from reaper.concurrency import in_order
 from reaper.core.errors import ReaperError
@@ -147,6 +148,11 @@ class Run:
             LockedError: another process is changing this registry.
             StoreError: the store cannot be used at all.
         """
+        # Every log line of the run says which one it is of, whoever writes it.
+        with bound_contextvars(registry=self._options.registry, run_id=self.run_id):
+            return await self._execute()
+
+    async def _execute(self) -> RunReport:
         options, runs = self._options, self._store.runs
         if options.dry_run:
             runs.begin(self.run_id, options.registry, options.command, True, self._started)

@@ -80,13 +80,18 @@ class Site:
 
     def reaper(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Ended:
         """Run ``reaper`` in the folder, with the settings as they are now."""
+        return run_reaper("--config", str(self.write_settings()), *arguments, env=env, timeout=timeout)
+
+    def write_settings(self) -> Path:
+        """Write the settings as they are now, and return the file."""
         settings = {
             "policies": ["policies"],
             "store": {"url": f"sqlite:///{self.folder}/reaper.db"},
             **self.settings,
         }
-        (self.folder / "reaper.yaml").write_text(json.dumps(settings))
-        return run_reaper("--config", str(self.folder / "reaper.yaml"), *arguments, env=env, timeout=timeout)
+        file = self.folder / "reaper.yaml"
+        file.write_text(json.dumps(settings))
+        return file
 
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Run ``reaper`` and return its JSON report."""
