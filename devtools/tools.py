@@ -163,6 +163,33 @@ def promtool(*, fetch: bool = True) -> Path:
     return _from_prometheus("promtool", fetch=fetch)
 
 
+def postgresql_binaries(*, fetch: bool = True) -> Path:
+    """The folder of PostgreSQL's programs: this system's, else Debian's package with what this system lacks.
+
+    Raises SetupError when neither is to be had.
+    """
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_by_version)
+    if places:
+        return places[-1].parent
+
+    def build(into: Path) -> None:
+        root = into / "root"
+        root.mkdir()
+        apt.unpack("postgresql", root, with_dependencies=True)
+        found = sorted(root.glob("usr/lib/postgresql/*/bin/postgres"), key=_by_version)
+        if not found:
+            raise SetupError("Debian's package postgresql brought no server")
+        for name in ("postgres", "initdb"):
+            program = found[-1].with_name(name).relative_to(root)
+            _write_wrapper(into / name, root, str(program))
+
+    return provided("postgresql", build, fetch=fetch)
+
+
+def _by_version(program: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", program.parent.parent.name))
+
+
 def chromium(*, fetch: bool = True) -> Path:
     """Chromium: on PATH beside its driver, else Debian's package with what this system lacks, and a font.
 
@@ -219,7 +246,7 @@ def _write_wrapper(
 ) -> None:
     """Write the script that runs an unpacked ``program`` with the libraries that came with it."""
     lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")', *exports]
-    if folders := sorted({library.parent for library in root.rglob("*.so.*")}):
+    if folders := sorted({library.parent for library in root.rglob("*.so*")}):
         libraries = ":".join(f"$here/{folder.relative_to(path.parent)}" for folder in folders)
         lines.append(f'export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"')
     lines.append(f'exec "$here/{root.name}/{program}"{options} "$@"')
@@ -255,6 +282,7 @@ _TOOLS: dict[str, Callable[[], Path]] = {
     "chromium": chromium,
     "chromedriver": chromedriver,
     "etcd": etcd,
+    "postgresql": postgresql_binaries,
     "prometheus": prometheus,
     "promtool": promtool,
     "kube-apiserver": kube_apiserver,

@@ -81,7 +81,8 @@ def _extract(report: RunReport) -> Extract:
     errors_found = rows_kept = repositories_left_out = rows_left_out = 0
     for repository in report:
         errors_found += len(repository.errors)
-        errors += [(repository.name, _clip(error)) for error in repository.errors[: MAX_LINES - len(errors)]]
+        name = _clip(repository.name)
+        errors += [(name, _clip(error)) for error in repository.errors[: MAX_LINES - len(errors)]]
         rows = changes(repository)
         if not rows:
             continue
@@ -91,8 +92,8 @@ def _extract(report: RunReport) -> Extract:
             rows_left_out += len(rows)
             continue
         rows_kept += len(shown)
-        clipped = [replace(row, reason=_clip(row.reason)) for row in shown]
-        kept.append(ExtractedRepository(repository.name, clipped, len(rows) - len(shown)))
+        clipped = [replace(row, name=_clip(row.name), reason=_clip(row.reason)) for row in shown]
+        kept.append(ExtractedRepository(name, clipped, len(rows) - len(shown)))
     collection = report.collection
     if collection is not None:
         warnings = [_clip(warning) for warning in collection.warnings[:MAX_LINES]]

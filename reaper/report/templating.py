@@ -46,15 +46,16 @@ def prose(text: str) -> Escaped:
 
 def write_template(name: str, context: Mapping[str, object], out: TextIO) -> None:
     """Write the template ``name`` to ``out``, piece by piece."""
-    stream = _environment(html=name.endswith(".html.j2")).get_template(name).stream(context)
+    stream = environment(_TEMPLATES, html=name.endswith(".html.j2")).get_template(name).stream(context)
     stream.enable_buffering(64)
     out.writelines(stream)
 
 
 @cache
-def _environment(*, html: bool) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+def environment(folder: Path, *, html: bool) -> Environment:
+    """Return the templates of a folder: of web pages, or of Markdown."""
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=select_autoescape(["html.j2"]),
         finalize=_for_html if html else _for_markdown,
         undefined=StrictUndefined,
@@ -62,8 +63,8 @@ def _environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"bytes": human_bytes, "time": timestamp, "rfc3339": rfc3339, "prose": prose}
-    return environment
+    found.filters |= {"bytes": human_bytes, "time": timestamp, "rfc3339": rfc3339, "prose": prose}
+    return found
 
 
 def _for_html(value: object) -> object:

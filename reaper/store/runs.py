@@ -114,13 +114,16 @@ class Runs:
         Raises:
             InvalidInputError: there is none, or more than one.
         """
-        query = select(*_COLUMNS).where(runs.c.id.startswith(run_id, autoescape=True)).order_by(runs.c.id)
+        query = select(*_COLUMNS).order_by(runs.c.id)
+        exactly, beginning = runs.c.id == run_id, runs.c.id.startswith(run_id, autoescape=True)
         with self._database.reading() as connection:
-            # The shortest comes first: where it is the id itself, the others do not matter.
-            found = [RunRecord(*row) for row in connection.execute(query.limit(3))]
+            # The whole id is found without a look at every run.
+            found = [RunRecord(*row) for row in connection.execute(query.where(exactly))] or [
+                RunRecord(*row) for row in connection.execute(query.where(beginning).limit(3))
+            ]
         if not found:
             raise InvalidInputError(f"there is no run {run_id!r}", hint="reaper runs lists them")
-        if len(found) > 1 and found[0].id != run_id:
+        if len(found) > 1:
             raise InvalidInputError(
                 f"more than one run begins with {run_id!r}: {found[0].id}, {found[1].id}"
                 + (", …" if len(found) > 2 else "")

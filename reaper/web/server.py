@@ -44,7 +44,7 @@ class WebServer:
             app,
             http="h11",
             ws="none",
-            lifespan="off",
+            lifespan="on",
             log_config=None,
             access_log=False,
             proxy_headers=False,

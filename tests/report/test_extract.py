@@ -71,11 +71,13 @@ def test_it_is_bounded_and_counts_what_it_leaves_out() -> None:
 
 
 def test_hostile_text_comes_back_as_it_was() -> None:
-    names = [name.replace("\ud800", "") for name in HOSTILE]
-    tags = [tag(name, number) for number, name in enumerate(names)]
+    tags = [tag(name, number) for number, name in enumerate(HOSTILE)]
     found = read_extract(write_extract(report(repositories=[RepositoryReport("app", [], tags)])))
     assert found is not None
-    assert [row.name for row in found.repositories[0].rows] == names
+    # All but what no UTF-8 can carry.
+    assert [row.name for row in found.repositories[0].rows] == [
+        n.replace("\ud800", "\\ud800") for n in HOSTILE
+    ]
 
 
 def test_another_version_is_not_guessed_at() -> None:
