@@ -20,6 +20,7 @@ from reaper.daemon.schedules import Schedules, interval, was_missed
 from reaper.daemon.station import Station
 from reaper.notify import Notice, Notifier, Receiver
 from reaper.observe.metrics import Metrics
+from reaper.protect import SourceState
 from reaper.registry import parse_address
 from reaper.store import Store
 from reaper.web.state import Configuration, Job, Status
@@ -204,10 +205,16 @@ class Daemon:
                 recorder=recorder,
                 turn=self._turns.setdefault(registry.name, asyncio.Lock()),
                 may_write=self._leadership.check,
+                on_source=self._source_read,
                 clock=self._clock,
             )
         self._schedules.apply(loaded.jobs, settings.jitter)
         self._read_last()
+
+    def _source_read(self, source: SourceState) -> None:
+        """Tell the metrics how a source of images in use was read."""
+        metrics = self._metrics.cluster(str(source))
+        metrics.read(source.complete, source.at, source.images, source.unreadable)
 
     def _announce(self) -> None:
         """Tell the metrics when each job is due."""

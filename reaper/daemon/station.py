@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from reaper.collection import Collection, cut_short
-from reaper.compose import collection_for, registry_options
+from reaper.compose import collection_for, protector_for, registry_options
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
@@ -19,6 +19,7 @@ from reaper.daemon.apart import run_apart
 from reaper.daemon.recording import Recorder
 from reaper.gc import collect
 from reaper.notify import Notice
+from reaper.protect import SourceState
 from reaper.registry import RegistryClient, parse_address
 from reaper.report.model import CollectionReport, Outcome, RunReport
 from reaper.run import Run, RunOptions
@@ -32,7 +33,8 @@ class Station:
     """Works on one registry, as one set of settings and policies says.
 
     ``turn`` keeps two jobs of the registry apart, also across a reload of the settings. ``may_write`` raises
-    when this daemon may not change registries (any more); it is asked before each change.
+    when this daemon may not change registries (any more); it is asked before each change. ``on_source`` is
+    told how each source of images in use was read.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Station:
         recorder: Recorder,
         turn: asyncio.Lock,
         may_write: Callable[[], None],
+        on_source: Callable[[SourceState], None],
         clock: Callable[[], datetime],
     ) -> None:
         self._registry = registry
@@ -54,6 +57,7 @@ class Station:
         self._recorder = recorder
         self._turn = turn
         self._may_write = may_write
+        self._on_source = on_source
         self._clock = clock
         self._run: Run | None = None
         self._stopping = False
@@ -139,6 +143,7 @@ class Station:
                     command="serve",
                 ),
                 collect=self._collection(client).before_run,
+                protector=protector_for(settings, registry, self._store, on_read=self._on_source),
                 may_write=self._may_write,
                 clock=self._clock,
             )

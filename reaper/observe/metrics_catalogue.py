@@ -63,7 +63,7 @@ _SECONDS_OF_RENEWAL: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 OUTCOMES: Final = ("done", "partial", "blocked", "failed", "interrupted")
 KINDS_OF_SCHEDULE: Final = ("run", "collection", "verify")
 _METHODS: Final = ("GET", "HEAD", "PUT", "DELETE")
-_GUARDS: Final = ("max_deletions", "max_share", "min_tags", "empty_match", "clock", "in_use")
+_GUARDS: Final = ("max_deletions", "max_share", "min_tags", "empty_match", "clock", "in_use_unknown")
 
 _all: list[Spec] = []
 

@@ -168,7 +168,8 @@ class Protector:
                 "take it out of the settings, or wait until then"
             )
         elif reading.unreadable and not self._ignore_unreadable:
-            found = f"{_unreadable(reading)}; it is not known what they stand for"
+            what = "they stand" if reading.unreadable > 1 else "it stands"
+            found = f"{_unreadable(reading)}; it is not known what {what} for"
         return SourceState(
             source.kind,
             source.name,
