@@ -5,11 +5,13 @@ from reaper.store.errors import LockedError, StoreError
 from reaper.store.events import EventKind, Events, ManifestEvent
 from reaper.store.in_use import ImagesInUse
 from reaper.store.journal import (
+    PARTS,
     Action,
     Collectable,
     Journal,
     JournalEntry,
     JournalLine,
+    LeftOver,
     NewEntry,
     State,
 )
@@ -26,6 +28,7 @@ from reaper.store.runs import INTERRUPTED, RUNNING, RunRecord, Runs
 
 __all__ = [
     "INTERRUPTED",
+    "PARTS",
     "RUNNING",
     "Action",
     "CachedManifest",
@@ -36,6 +39,7 @@ __all__ = [
     "Journal",
     "JournalEntry",
     "JournalLine",
+    "LeftOver",
     "Lock",
     "LockedError",
     "Locks",

@@ -38,6 +38,9 @@ class State(StrEnum):
     COLLECTED = "collected"
 
 
+#: In an entry's ``plan``: the digests that were to be deleted after it, its children and referrers.
+PARTS: Final = "parts"
+
 #: The states from which each state may be reached. A restore that fails goes back to deleted.
 _FROM: Final[Mapping[State, frozenset[State]]] = {
     State.PENDING: frozenset(),
@@ -115,6 +118,14 @@ class Collectable:
     count: int
     reclaimable_bytes: int
     oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A part's owner, which was deleted while the part was not, and when that was begun."""
+
+    owner: str
+    since: datetime
 
 
 class Journal:
@@ -230,6 +241,28 @@ class Journal:
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(journal.c.id.desc()).limit(limit))
             return [JournalLine(**_typed(row._asdict())) for row in rows]
+
+    def left_over(self, registry: str, repository: str) -> dict[str, LeftOver]:
+        """Return, by digest, what was to be deleted after a manifest that is deleted, and was not.
+
+        A sweep that is interrupted leaves such parts. What has an entry of its own since was deleted after
+        all, or restored by somebody who wants it.
+        """
+        columns = (journal.c.digest, journal.c.state, journal.c.plan, journal.c.created_at)
+        query = select(*columns).where(
+            journal.c.registry == registry,
+            journal.c.repository == repository,
+            journal.c.action == Action.DELETE,
+            journal.c.state != State.CANCELLED,
+        )
+        found: dict[str, LeftOver] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query.order_by(journal.c.id)):
+                found.pop(row.digest, None)
+                if row.state in (State.DELETED, State.COLLECTED):
+                    owner = LeftOver(row.digest, row.created_at)
+                    found |= dict.fromkeys(row.plan.get(PARTS, ()), owner)
+        return found
 
     def deleted_before(self, registry: str, when: datetime) -> Collectable:
         """Return what a collection would sweep of that which was deleted before ``when``."""

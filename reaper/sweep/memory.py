@@ -1,23 +1,27 @@
-"""Keeps with a journal entry what was known of its times, so that a restored image is as old as it was."""
+"""What a journal entry keeps besides the manifest.
+
+Its times, so that a restored image is as old as it was; and what was to be deleted after it, so that what a
+crash leaves over is known for what it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
 from reaper.core.plan import Action, Step
-from reaper.store import JournalEntry, ManifestRecord, RepositoryRecord, Store, TagRecord
+from reaper.store import PARTS, JournalEntry, ManifestRecord, RepositoryRecord, Store, TagRecord
 
 Record = TypeVar("Record", TagRecord, ManifestRecord)
 
 
-def remembered(record: RepositoryRecord, step: Step) -> dict[str, Any]:
-    """Return what ``record`` says of the step's manifest and tags, ready for JSON."""
+def remembered(record: RepositoryRecord, step: Step, parts: Sequence[str]) -> dict[str, Any]:
+    """Return what ``record`` says of the step's manifest and tags, and its ``parts``, ready for JSON."""
     manifest = record.manifests.get(step.digest) if step.action is Action.DELETE else None
     tags = {name: _as_json(record.tags[name]) for name in step.tags if name in record.tags}
-    return {"manifest": _as_json(manifest) if manifest else None, "tags": tags}
+    return {"manifest": _as_json(manifest) if manifest else None, "tags": tags, PARTS: list(parts)}
 
 
 def put_back(store: Store, entry: JournalEntry, tags_on_it: Collection[str], at: datetime) -> None:

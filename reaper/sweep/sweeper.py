@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import structlog
 
 from reaper.core.manifest import ManifestError
 from reaper.core.plan import Action, RepositoryPlan, Step
 from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError, RegistryClient, RegistryError
-from reaper.store import RepositoryRecord, Store
+from reaper.store import Store
 from reaper.sweep.change import AbsentError, Change, Site
 from reaper.sweep.memory import remembered
 from reaper.sweep.recheck import ChangedError, Recheck
@@ -82,13 +83,18 @@ class Sweeper:
         )
         observations = self._site.store.observations
         record = await asyncio.to_thread(observations.load, self._site.registry, plan.repository)
+        parts: dict[str, list[str]] = {step.digest: [] for step in plan.steps}
+        for step in plan.steps:
+            for owner in step.after:
+                parts[owner].append(step.digest)
         stays: set[str] = set()
         for step in plan.steps:
             held_by = next((owner for owner in step.after if owner in stays), None)
             if held_by is not None:
                 result = StepResult(step, Outcome.CANCELLED, f"{held_by} stays")
             else:
-                result = await self._step(plan.repository, step, recheck, record)
+                memory = remembered(record, step, parts[step.digest])
+                result = await self._step(plan.repository, step, recheck, memory)
             if result.outcome in (Outcome.DONE, Outcome.ABSENT):
                 await self._forget(plan.repository, step)
             elif step.action is Action.DELETE:
@@ -96,13 +102,13 @@ class Sweeper:
             yield result
 
     async def _step(
-        self, repository: str, step: Step, recheck: Recheck, record: RepositoryRecord
+        self, repository: str, step: Step, recheck: Recheck, memory: Mapping[str, Any]
     ) -> StepResult:
         log = _log.bind(
             repository=repository, digest=step.digest, tags=step.tags, policy=step.policy, rule=step.rule
         )
         try:
-            await Change(self._site, repository, step, recheck, remembered(record, step)).make()
+            await Change(self._site, repository, step, recheck, memory).make()
         except AbsentError as absent:
             return StepResult(step, Outcome.ABSENT, absent.message)
         except ChangedError as change:

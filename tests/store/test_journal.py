@@ -7,7 +7,17 @@ from itertools import product
 
 import pytest
 
-from reaper.store import Action, Collectable, JournalEntry, State, Store, StoreError, open_store
+from reaper.store import (
+    PARTS,
+    Action,
+    Collectable,
+    JournalEntry,
+    LeftOver,
+    State,
+    Store,
+    StoreError,
+    open_store,
+)
 from tests.store.helpers import AT, HOUR, REGISTRY, digest, new_entry, run
 
 ALLOWED = {
@@ -172,3 +182,28 @@ def test_text_that_databases_refuse(store: Store) -> None:
     entry = store.journal.get(number)
     assert entry is not None
     assert (entry.reason, entry.error) == ("a\\x00b\\ud800", "\\x00")
+
+
+def test_parts_of_what_is_deleted_are_left_over_until_they_have_an_entry_of_their_own(store: Store) -> None:
+    def left() -> dict[str, LeftOver]:
+        return store.journal.left_over(REGISTRY, "team/app")
+
+    parts = [digest("one"), digest("two")]
+    index = entry_in(store, State.PENDING, "index", plan={PARTS: parts})
+    assert left() == {}
+    store.journal.mark(index, State.DELETED, AT + HOUR)
+    assert left() == dict.fromkeys(parts, LeftOver(digest("index"), AT))
+    entry_in(store, State.CANCELLED, "one")
+    assert set(left()) == set(parts)
+    entry_in(store, State.RESTORED, "one")
+    assert set(left()) == {digest("two")}
+    store.journal.mark_collected(REGISTRY, AT + 2 * HOUR, AT + 2 * HOUR)
+    assert set(left()) == {digest("two")}
+    assert store.journal.left_over(REGISTRY, "team/web") == {}
+    entry_in(store, State.DELETED, "two")
+    assert left() == {}
+
+
+def test_nothing_is_left_over_of_what_is_restored(store: Store) -> None:
+    entry_in(store, State.RESTORED, "index", plan={PARTS: [digest("one")]})
+    assert store.journal.left_over(REGISTRY, "team/app") == {}
