@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 #: A source that named so many images before and names none now is not believed: a wrong context, an
 #: emptied file.
 _SUSPICIOUS: Final = 10
+#: What was noted so little ago is not noted again: a run that deletes reads every minute.
+_SOON: Final = timedelta(minutes=5)
 
 
 class Memory(Protocol):
@@ -138,9 +140,12 @@ class Protector:
                 in_use.add(image, str(users))
                 seen[title, str(image)] = Sighting(title, str(image), users.first, now)
         warnings = [*self._ignored(readings), *_unheard_of(states, in_use)]
-        await asyncio.to_thread(self._remember, list(seen.values()), now)
+        known = {(one.source, one.image): one.seen_at for one in remembered}
+        soon = now - min(_SOON, self._grace / 10)
+        news = [one for key, one in seen.items() if key not in known or known[key] < soon]
+        await asyncio.to_thread(self._remember, news, now)
         for one in remembered:
-            if (one.source, one.image) not in seen:
+            if (one.source, one.image) not in seen:  # else it is in use now
                 last = f"{one.seen_at:%Y-%m-%d %H:%M:%SZ}"
                 in_use.add(parse_image(one.image), f"{one.user}, last seen {last}")
         problems = tuple(state.problem for state in states if state.problem is not None)

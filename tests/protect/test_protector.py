@@ -139,6 +139,16 @@ def test_each_reading_counts_anew(world: World) -> None:
     assert world.read(cluster).in_use.of("app")["v1"].endswith("last seen 2026-06-21 12:00:00Z")
 
 
+def test_a_reading_shortly_after_another_notes_only_what_is_new(world: World) -> None:
+    cluster = Named({"Pod a": [f"{HOST}/app:v1"]})
+    world.read(cluster)
+    cluster.images["Pod b"] = [f"{HOST}/app:v2"]
+    world.time.now += timedelta(minutes=1)
+    world.read(cluster)
+    noted = {one.image: one.seen_at for one in world.store.in_use.recall(START)}
+    assert noted == {f"{HOST}/app:v1": START, f"{HOST}/app:v2": START + timedelta(minutes=1)}
+
+
 def test_what_a_source_showed_that_is_no_longer_configured_counts(world: World) -> None:
     world.read(Named({"Pod a": [f"{HOST}/app:v1"]}, name="old"))
     assert world.read(Named({"Pod b": ["nginx"]}, name="new")).in_use.of("app").keys() == {"v1"}
