@@ -403,9 +403,8 @@ class RegistryMetrics:
     def event(self, action: str, outcome: str, count: int = 1) -> None:
         """Count events of the registry.
 
-        ``action`` is ``push``, ``pull`` or ``delete``; ``outcome`` is ``recorded``, ``duplicate``,
-        ``ignored`` (reaper's own request, or of no interest) or ``refused``; any other word of either
-        counts as ``other``.
+        ``action`` is ``push``, ``pull`` or ``delete``; ``outcome`` is ``recorded``, or ``ignored``
+        (reaper's own request, or of no interest).
         """
         self._counter(catalogue.EVENTS, action, outcome).inc(count)
 

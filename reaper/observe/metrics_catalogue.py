@@ -378,7 +378,7 @@ EVENTS = _counter(
     "outcome",
     values={
         "action": ("push", "pull", "delete"),
-        "outcome": ("recorded", "duplicate", "ignored", "refused"),
+        "outcome": ("recorded", "ignored"),
     },
 )
 
