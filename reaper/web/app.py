@@ -89,7 +89,7 @@ def build_app(
             stop.set()
             await task
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", health),
             Route("/livez", health),
@@ -112,6 +112,9 @@ def build_app(
         },
         lifespan=lifespan,
     )
+    # A redirect would go to whatever host the client claims to have asked.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _registry(request: Request, state: DaemonState) -> str | None:
