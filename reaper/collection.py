@@ -146,7 +146,7 @@ class Collection:
     async def unless_undoable(self) -> CollectionReport:
         """Collect, or say what has to be waited for. Raises as `when_due` does."""
         wait = await asyncio.to_thread(self.wait)
-        if wait is not None:
+        if wait is not None and self._collector.capabilities.collects:
             window = format_duration(self._undo_window)
             detail = (
                 f"{wait.entries} deletes can be undone until {wait.until:%Y-%m-%d %H:%M:%SZ} "
@@ -235,6 +235,12 @@ def cut_short(store: Store, registry: str) -> Phase | None:
     """Return the step at which a collection of ``registry`` was cut short, None where none was."""
     value = store.observations.fact(registry, _PHASE)
     return None if value is None else Phase(value)
+
+
+def known_damage(store: Store, registry: str) -> int | None:
+    """Return how much of ``registry`` could not be pulled at the last verify, None where there was none."""
+    value = store.observations.fact(registry, _DAMAGE)
+    return None if value is None else len(json.loads(value))
 
 
 def _report(result: CollectionResult) -> CollectionReport:
