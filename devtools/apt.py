@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from devtools.cache import cache_root, locked, machine
 from devtools.errors import SetupError
@@ -40,6 +41,33 @@ def unpack(package: str, into: Path, *, with_dependencies: bool = False) -> None
             _check(
                 subprocess.run(["dpkg-deb", "-x", archive, into], capture_output=True, text=True, check=False)
             )
+
+
+def unpack_system(packages: Sequence[str], into: Path) -> None:
+    """Unpack the packages with all that they need, as if this system had none: a root folder, unconfigured.
+
+    Raises SetupError where apt is absent, does not know a package or cannot download it.
+    """
+    if not available():
+        raise SetupError(f"apt-get and dpkg-deb are needed to make a system of {', '.join(packages)}")
+    for name in ("bin", "lib", "lib64", "sbin"):  # packages name both places
+        (into / "usr" / name).mkdir(parents=True)
+        (into / name).symlink_to(f"usr/{name}")
+    empty = "-oDir::State::status=/dev/null"
+    with locked(_state()), tempfile.TemporaryDirectory(prefix="reaper-apt-") as folder:
+        simulate = [empty, "--simulate", "--no-install-recommends", "install", *packages]
+        _with_lists([empty, "download", *_NEW_PACKAGE.findall(_with_lists(simulate))], cwd=Path(folder))
+        for archive in sorted(Path(folder).glob("*.deb")):
+            content = Path(folder) / "content.tar"
+            with content.open("wb") as file:
+                _run(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=file)
+            _run(["tar", "-x", "--keep-directory-symlink", "-f", str(content), "-C", str(into)])
+
+
+def _run(command: Sequence[str], stdout: IO[bytes] | int = subprocess.DEVNULL) -> None:
+    answer = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    if answer.returncode != 0:
+        raise SetupError(f"{' '.join(command)} failed: {answer.stderr.decode(errors='replace').strip()}")
 
 
 def _new_packages(package: str) -> list[str]:

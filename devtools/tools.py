@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from devtools import apt
+from devtools import apt, container
 from devtools.cache import provided
 from devtools.errors import SetupError
 from devtools.helm import helm_binary
@@ -288,6 +288,7 @@ _TOOLS: dict[str, Callable[[], Path]] = {
     "kube-apiserver": kube_apiserver,
     "helm 3": partial(helm_binary, 3),
     "helm 4": partial(helm_binary, 4),
+    **container.tools(),
 }
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic.main import IncEx
 from ruamel.yaml import YAML
 
 from devtools import kubelet
@@ -46,7 +45,7 @@ _GIVEN: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("ConfigMap", "in-use"): {"in-use.txt": "registry.example.com/services/api:1.0.0\n"},
 }
 #: What the chart decides, not `config`.
-_OF_THE_CHART: IncEx = {
+_OF_THE_CHART: dict[str, Any] = {
     "policies": True,
     "store": True,
     "registries": {"__all__": {"password_file", "token_file", "docker_config", "ca_file"}},
