@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from devtools import die_with_parent
+from devtools.ports import free_port
 
 _READY_TIMEOUT = 60.0
 _STOP_TIMEOUT = 10.0
@@ -89,7 +89,7 @@ class PrometheusServer:
             json.dumps(self._configuration(), indent=2)
         )  # JSON is YAML
         for _ in range(_PORT_ATTEMPTS):
-            self._port = _free_port()
+            self._port = free_port()
             if self._launch():
                 return
         raise PrometheusError(f"no port for Prometheus in {_PORT_ATTEMPTS} attempts")
@@ -253,10 +253,3 @@ def _promtool(promtool: Path, *arguments: str, stdin: bytes = b"") -> str:
     if answer.returncode != 0:
         raise PrometheusError(f"promtool {' '.join(arguments)}: {said}")
     return said
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

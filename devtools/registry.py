@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from devtools import die_with_parent
+from devtools.ports import free_port
 from devtools.registry_config import RegistryOptions, configuration
 
 _READY_TIMEOUT = 30.0
@@ -109,7 +109,7 @@ class RegistryServer:
         keep_port = self._port is not None
         for _ in range(_PORT_ATTEMPTS):
             if not keep_port:
-                self._port = _free_port()
+                self._port = free_port()
             if self._launch():
                 return
             if keep_port:
@@ -262,13 +262,6 @@ class RegistryServer:
         # The developer's REGISTRY_… variables would override the configuration.
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("REGISTRY_", "OTEL_"))}
         return kept | {"OTEL_TRACES_EXPORTER": "none"} | dict(self.options.environment)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _parse_access(line: str) -> tuple[Access, str]:

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, settings
 from devtools import tools
 from devtools.kubernetes import KubernetesServer
 from devtools.offline import only_loopback
+from devtools.postgresql import PostgresqlServer
 from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from devtools.skopeo import Skopeo
-from devtools.tools import distribution_2, etcd, kube_apiserver, skopeo_binary
+from devtools.tools import distribution_2, etcd, kube_apiserver, postgresql_binaries, skopeo_binary
 
 # The same examples in every run, so that no change is failed by another's luck; `thorough` looks further.
 # How fast examples are made says more about a busy machine than about the test.
@@ -117,6 +118,13 @@ def registry(make_registry: MakeRegistry) -> RegistryServer:
 def pusher(registry: RegistryServer) -> Pusher:
     """An independent client of `registry`."""
     return Pusher(registry.url)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL; each test makes a database of its own in it."""
+    with PostgresqlServer(postgresql_binaries(fetch=False)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

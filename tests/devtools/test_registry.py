@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-import devtools.registry
 from devtools.images import build_image
+from devtools.ports import free_port
 from devtools.pusher import AnswerError, BrokenImageError, Pusher
 from devtools.registry import Access, RegistryServer, ServerError
 from devtools.registry_config import RegistryOptions, TokenAuth
@@ -75,9 +75,9 @@ def test_a_refused_configuration_is_told(distribution: Path, tmp_path: Path) -> 
 def test_a_port_taken_meanwhile_is_no_failure(
     registry: RegistryServer, distribution: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, free = int(registry.host.rpartition(":")[2]), devtools.registry._free_port
+    taken, free = int(registry.host.rpartition(":")[2]), free_port
     offered = [taken]
-    monkeypatch.setattr(devtools.registry, "_free_port", lambda: offered.pop() if offered else free())
+    monkeypatch.setattr("devtools.registry.free_port", lambda: offered.pop() if offered else free())
     with RegistryServer(distribution, tmp_path) as server:
         assert not offered
         assert server.host != registry.host
