@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from devtools import die_with_parent
+from devtools.ports import free_port
 
 #: May do everything.
 ADMIN = "admin"
@@ -83,6 +83,7 @@ class KubernetesServer:
         self._tokens = {user: secrets.token_hex(16) for user in self._groups}
         self._etcd: _Child | None = None
         self._apiserver: _Child | None = None
+        self._store = ""
         self._port: int | None = None
         self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
 
@@ -121,8 +122,8 @@ class KubernetesServer:
         if self._port is None:
             self._write_files()
         try:
-            store = self._start_etcd()
-            self._start_apiserver(store)
+            self._start_etcd()
+            self._start_apiserver()
         except BaseException:  # not left running, whatever happened
             self.stop()
             raise
@@ -145,6 +146,13 @@ class KubernetesServer:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    def expire_lists(self) -> None:
+        """Forget the past, as a cluster does every few minutes: lists under way cannot be read on (410)."""
+        note = {"name": f"forgotten-{secrets.token_hex(4)}"}
+        self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": note})  # it has to be in the past
+        now = _ask_etcd(self._store, "kv/range", {"key": "AA=="})["header"]["revision"]
+        _ask_etcd(self._store, "kv/compaction", {"revision": now, "physical": True})
 
     def kubeconfig(self, user: str = ADMIN, *, namespace: str = "default", token: str | None = None) -> Path:
         """Write a kubeconfig with one context for the user (or for a token), named after it."""
@@ -244,10 +252,9 @@ class KubernetesServer:
             for user, token in self._tokens.items():
                 csv.writer(file).writerow([token, user, user, ",".join(self._groups[user])])
 
-    def _start_etcd(self) -> str:
-        """Start the store; returns its address."""
+    def _start_etcd(self) -> None:
         for _ in range(_PORT_ATTEMPTS):
-            url, name = f"http://127.0.0.1:{_free_port()}", secrets.token_hex(8)
+            url, name = f"http://127.0.0.1:{free_port()}", secrets.token_hex(8)
             arguments = [
                 f"--name={name}",
                 f"--initial-cluster={name}=http://127.0.0.1:0",
@@ -261,17 +268,18 @@ class KubernetesServer:
             ]
             self._etcd = self._launch("etcd", arguments)
             if self._etcd.wait_until(functools.partial(_is_etcd, url, name)):
-                return url
+                self._store = url
+                return
             self._etcd = None
         raise KubernetesError(f"no port for etcd in {_PORT_ATTEMPTS} attempts")
 
-    def _start_apiserver(self, store: str) -> None:
+    def _start_apiserver(self) -> None:
         keep_port = self._port is not None
         for _ in range(_PORT_ATTEMPTS):
             if not keep_port:
-                self._port = _free_port()
+                self._port = free_port()
             arguments = [
-                f"--etcd-servers={store}",
+                f"--etcd-servers={self._store}",
                 "--bind-address=127.0.0.1",
                 "--advertise-address=127.0.0.1",
                 f"--secure-port={self._port}",
@@ -283,6 +291,8 @@ class KubernetesServer:
                 f"--service-account-signing-key-file={self.root / 'service-account.key'}",
                 f"--token-auth-file={self.root / 'tokens.csv'}",
                 "--authorization-mode=RBAC",
+                # Lists that are read in pages come from the store, and expire with it: see `expire_lists`.
+                "--feature-gates=ListFromCacheSnapshot=false",
                 # There is no controller that would make each namespace's default account.
                 "--disable-admission-plugins=ServiceAccount",
                 "--endpoint-reconciler-type=none",
@@ -360,18 +370,15 @@ class _Child:
 def _is_etcd(url: str, name: str) -> bool:
     """Whether the etcd of this name answers; another's may have got the port first."""
     try:
-        with urlopen(f"{url}/v3/cluster/member/list", b"{}", timeout=_REQUEST_TIMEOUT) as answer:
-            return [member["name"] for member in json.load(answer)["members"]] == [name]
+        return [member["name"] for member in _ask_etcd(url, "cluster/member/list", {})["members"]] == [name]
     except (OSError, HTTPException):
         return False
 
 
+def _ask_etcd(url: str, path: str, body: object) -> Any:
+    with urlopen(f"{url}/v3/{path}", json.dumps(body).encode(), timeout=_REQUEST_TIMEOUT) as answer:
+        return json.load(answer)
+
+
 def _read(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -39,6 +39,7 @@ _FIELD_MANAGER = "reaper"
 _ATTEMPTS = 4
 _LIST_ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0
+_LONGEST_CONNECT = 10.0
 
 
 class _BusyError(ClusterUnreachableError):
@@ -67,10 +68,7 @@ class HttpClusterClient:
         self._timeout = timeout
         self._page_size = page_size
         self._read_only = read_only
-        # A call is bounded as a whole, which a limit for each read would not do.
-        self._http = client_adapter.AsyncClient(
-            config, client_adapter.ConnectionParams(timeout=httpx2.Timeout(None))
-        )
+        self._http = client_adapter.AsyncClient(config, client_adapter.ConnectionParams())
         self._http.headers["User-Agent"] = f"reaper/{__version__}"
 
     @property
@@ -245,8 +243,9 @@ class HttpClusterClient:
         if container is not None:
             params["container"] = container
         path = _path(PODS, namespace, pod, "log")
-        deadline = asyncio.get_running_loop().time() + (within or self._timeout)
-        request = self._http.build_request("GET", path, params=params)
+        seconds = within or self._timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        request = self._http.build_request("GET", path, params=params, timeout=limits(seconds))
         async with self._bounded(doing, deadline):
             response = await self._http.send(request, stream=True)
         try:
@@ -330,14 +329,8 @@ class HttpClusterClient:
         query = dict(params or {})
         if method in {"POST", "PUT", "PATCH"}:
             query["fieldManager"] = _FIELD_MANAGER
-        request = self._http.build_request(
-            method,
-            path,
-            params=query,
-            content=None if body is None else msgspec.json.encode(body),
-            headers={} if body is None else {"Content-Type": content_type},
-        )
         seconds = within or self._timeout
+        deadline = asyncio.get_running_loop().time() + seconds
         repeatable = repeatable or method == "GET"
         last: ClusterUnreachableError | None = None
 
@@ -351,11 +344,19 @@ class HttpClusterClient:
             return repeatable
 
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline):
                 async for attempt in stamina.retry_context(
                     on=worth_another_try, attempts=_ATTEMPTS, timeout=None, wait_initial=0.2, wait_jitter=0.3
                 ):
                     with attempt:
+                        request = self._http.build_request(
+                            method,
+                            path,
+                            params=query,
+                            content=None if body is None else msgspec.json.encode(body),
+                            headers={} if body is None else {"Content-Type": content_type},
+                            timeout=limits(deadline - asyncio.get_running_loop().time()),
+                        )
                         async with _translated(doing):
                             response = await self._http.send(request)
                         if not 200 <= response.status_code < 300:
@@ -475,6 +476,17 @@ def _no_answer(doing: str, seconds: float) -> ClusterUnreachableError:
     return ClusterUnreachableError(f"{doing}: no answer within {seconds:g} s")
 
 
+def limits(within: float) -> httpx2.Timeout:
+    """Return the limits of a request's parts, for a request that has so many seconds as a whole.
+
+    Only connecting (to the port, then with TLS) has its own: httpcore leaks a connection when it is cancelled
+    amid the handshake, as a bound around it all would do again and again with a silent API server.
+    """
+    return httpx2.Timeout(None, connect=min(_LONGEST_CONNECT, 0.45 * max(within, 0.01)))
+
+
 def reason(error: Exception) -> str:
     """Return what an error says of itself, or what it is called."""
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no connection could be made in time"
     return str(error) or type(error).__name__

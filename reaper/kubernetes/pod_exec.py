@@ -10,6 +10,7 @@ import httpx2
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube import ApiError, AsyncClient, ConfigError, SingleConfig
 
+from reaper.kubernetes.api import limits, reason
 from reaper.kubernetes.errors import (
     ClusterDeniedError,
     ClusterError,
@@ -35,7 +36,7 @@ async def run_in_pod(
     doing: str,
 ) -> int:
     """Return the command's exit code. See ClusterClient.exec; ``doing`` begins each message."""
-    client = AsyncClient(config, timeout=httpx2.Timeout(within))
+    client = AsyncClient(config, timeout=limits(within))
     try:
         async with asyncio.timeout(within):
             answer = await client.exec(
@@ -56,7 +57,7 @@ async def run_in_pod(
         hint = "exec needs both get and create of pods/exec" if code == 403 else None
         raise kind(f"{doing}: the API server answered {code}", hint=hint, status=code) from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-        raise ClusterUnreachableError(f"{doing}: {error}") from error
+        raise ClusterUnreachableError(f"{doing}: {reason(error)}") from error
     except TimeoutError as error:
         raise _interrupted(doing, f"not finished after {within:g} s") from error
     except (httpx2.TransportError, HTTPXWSException) as error:

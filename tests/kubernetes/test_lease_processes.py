@@ -175,30 +175,26 @@ def test_a_leader_that_ends_hands_over_at_once(start: Start, journal: Path) -> N
 
 
 def test_a_leader_stops_when_the_api_server_is_silent(
-    kubernetes_binaries: tuple[Path, Path], journal: Path
+    kubernetes: KubernetesServer, start: Start, journal: Path
 ) -> None:
-    with KubernetesServer(*kubernetes_binaries) as server, ExitStack() as candidates:
-        first = Candidate(server, "default", "first", journal, QUICK)
-        candidates.callback(first.close)
-        first.expect("gained")
-        second = Candidate(server, "default", "second", journal, QUICK)
-        candidates.callback(second.close)
-        first.wait_for_write()
-        with server.frozen():
-            frozen = time.monotonic()
-            lost = first.expect("lost")
-            last = first.writes()[-1]
-            assert last - frozen < QUICK[1] + 0.5
-            assert lost["at"] - frozen < QUICK[0], "it stops before the Lease runs out"
-            assert not second.events()
-            time.sleep(0.1)  # ten times what lies between two writes
-            assert first.writes()[-1] == last
-        # One of the two leads again, and then only that one writes.
-        writers = {"first": first, "second": second}
-        deadline = time.monotonic() + _PATIENCE
-        while written(journal)[-1][1] <= last:
-            assert time.monotonic() < deadline, "nobody leads again"
-            time.sleep(0.02)
-        leader = writers[written(journal)[-1][0]]
-        assert [event["event"] for event in leader.events()][-1] == "gained"
-        assert len(reigns(journal)) <= 2
+    first = start("first")
+    first.expect("gained")
+    second = start("second")
+    first.wait_for_write()
+    with kubernetes.frozen():
+        frozen = time.monotonic()
+        lost = first.expect("lost")
+        last = first.writes()[-1]
+        assert last - frozen < QUICK[1] + 0.5
+        assert lost["at"] - frozen < QUICK[0], "it stops before the Lease runs out"
+        assert not second.events()
+        time.sleep(0.1)  # ten times what lies between two writes
+        assert first.writes()[-1] == last
+    # One of the two leads again, and then only that one writes.
+    deadline = time.monotonic() + _PATIENCE
+    while written(journal)[-1][1] <= last:
+        assert time.monotonic() < deadline, "nobody leads again"
+        time.sleep(0.02)
+    leader = {"first": first, "second": second}[written(journal)[-1][0]]
+    assert [event["event"] for event in leader.events()][-1] == "gained"
+    assert len(reigns(journal)) <= 2
