@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reaper.concurrency import collect, in_order
-from reaper.core.manifest import Descriptor, Kind, Manifest, ManifestError, kind_of, parse_manifest
+from reaper.core.manifest import Descriptor, Manifest, ManifestError, parse_manifest
 from reaper.progress import Progress, silent
 from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError, TruncatedError
 
@@ -138,6 +138,16 @@ async def verify_each(
             yield result
 
 
+async def unreadable(
+    client: RegistryClient, repository: str, manifest: Manifest, *, concurrency: int = 16
+) -> list[str]:
+    """Return why the config and the layers of ``manifest`` cannot be pulled, one line each; [] if they can."""
+    look = _Look(blobs={blob.digest: blob for blob in manifest.blobs})
+    verification = _Verification(client, repository, deep=False, concurrency=concurrency, listed=True)
+    await verification.check_blobs(look)
+    return [*(f"{digest} {problem}" for digest, problem in look.problems.items()), *look.errors]
+
+
 @dataclass(slots=True)
 class _Look:
     """One look at a repository. ``problems`` says of a digest why it cannot be pulled."""
@@ -184,7 +194,7 @@ class _Verification:
         look = _Look()
         await self._resolve_tags(look)
         await self._read_manifests(look)
-        await self._check_blobs(look)
+        await self.check_blobs(look)
         return look
 
     async def _resolve_tags(self, look: _Look) -> None:
@@ -228,11 +238,7 @@ class _Verification:
         try:
             raw = await self._client.manifest(self._repository, wanted.digest)
             if raw is None:
-                if kind_of(wanted.media_type) is Kind.UNKNOWN and wanted.media_type:
-                    # BuildKit's caches list layers where an index has manifests.
-                    look.blobs[wanted.digest] = wanted
-                else:
-                    look.problems[wanted.digest] = "is not found"
+                look.problems[wanted.digest] = "is not found"
                 return
             manifest = parse_manifest(raw.content, raw.media_type, wanted.digest)
         except (ProtocolError, ManifestError) as error:
@@ -246,7 +252,9 @@ class _Verification:
         for blob in manifest.blobs:
             look.blobs[blob.digest] = blob
 
-    async def _check_blobs(self, look: _Look) -> None:
+    async def check_blobs(self, look: _Look) -> None:
+        """Note of each blob of ``look`` why it cannot be pulled, or that this could not be found out."""
+
         async def check(blob: Descriptor) -> None:
             try:
                 size = await self._blob_size(blob)

@@ -14,7 +14,7 @@ import pytest
 from devtools.images import Blob, Image, build_image, build_index, build_layer
 from devtools.pusher import BrokenImageError, Pusher
 from devtools.registry import RegistryServer
-from reaper.core.manifest import OCI_INDEX, OCI_MANIFEST
+from reaper.core.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from reaper.core.reference import digest_of
 from reaper.progress import Progress, silent
 from reaper.registry import (
@@ -25,7 +25,7 @@ from reaper.registry import (
     TruncatedError,
     parse_address,
 )
-from reaper.verify import Damage, VerifyReport, verify
+from reaper.verify import Damage, VerifyReport, unreadable, verify
 from tests.collect.storage import blob_path
 
 pytestmark = pytest.mark.integration
@@ -205,6 +205,20 @@ def test_a_manifest_that_the_registry_fails_at_is_an_error(
     ]
 
 
+def test_one_manifest_alone(registry: RegistryServer, image: Image) -> None:
+    """What a restore is proven by: only its own config and layers."""
+    blob_path(registry.storage, OTHER.blobs[1].digest).unlink()
+
+    async def check(image: Image) -> list[str]:
+        manifest = parse_manifest(image.body, image.media_type, image.digest)
+        async with RegistryClient(RegistryOptions(address=parse_address(registry.url))) as client:
+            return await unreadable(client, "team/app", manifest)
+
+    assert asyncio.run(check(image)) == []
+    (problem,) = asyncio.run(check(OTHER))
+    assert problem.startswith(f"{OTHER.blobs[1].digest} ")
+
+
 def test_what_is_deleted_meanwhile_is_no_damage(
     registry: RegistryServer, pusher: Pusher, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +293,7 @@ def test_an_index_of_layers_is_a_cache_of_buildkit() -> None:
     layer = Blob(b"a layer", "application/vnd.oci.image.layer.v1.tar+gzip")
     index = {"schemaVersion": 2, "manifests": [layer.descriptor(), described(layer.media_type, b"gone")]}
     report = scripted(Image(json.dumps(index).encode(), OCI_INDEX, (layer,)))
-    assert of(report) == [("1", "child", digest_of(b"gone"))]
+    assert of(report) == [("1", "layer", digest_of(b"gone"))]
     assert report.blobs == 2
 
 

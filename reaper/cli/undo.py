@@ -9,7 +9,9 @@ import typer
 from reaper.cli.options import Common, command
 
 if TYPE_CHECKING:
+    from reaper.cli.session import Session
     from reaper.store import JournalEntry, Store
+    from reaper.sweep import RestoreResult
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +58,7 @@ def register(app: typer.Typer) -> None:
                         )
                     entries = with_parts(wanted, store.journal.undoable(key))
                     results = await restore(opened.client, store, entries, clock=utc_now, force=force)
+                    results = [await _proven(opened, result) for result in results]
             _show(common, results)
             if any(result.restored for result in results):
                 typer.echo("The policies have not changed: as they are, a run deletes this again.", err=True)
@@ -80,6 +83,29 @@ def register(app: typer.Typer) -> None:
             _show_run(common, run)
         else:
             raise UsageError("write: reaper runs, or: reaper runs show ID")
+
+
+async def _proven(opened: Session, result: RestoreResult) -> RestoreResult:
+    """Return the result as it is once the blobs are asked for.
+
+    A registry takes a manifest back whose blobs somebody else's collection has swept, if it was not
+    restarted since.
+    """
+    from dataclasses import replace
+
+    from reaper.core.manifest import ManifestError, parse_manifest
+    from reaper.verify import unreadable
+
+    entry = result.entry
+    try:
+        manifest = parse_manifest(entry.content, entry.media_type, entry.digest)
+    except ManifestError:
+        return result
+    problems = await unreadable(opened.client, entry.repository, manifest) if result.restored else []
+    if not problems:
+        return result
+    detail = f"it is back, but cannot be pulled: {'; '.join(problems)}"
+    return replace(result, restored=False, detail=detail)
 
 
 def _wanted(store: Store, key: str, reference: str | None, run: str | None) -> list[JournalEntry]:

@@ -130,6 +130,17 @@ def test_deleting_untagged_is_refused(site: Collected) -> None:
     assert site.pusher.pull("app", "new").children == (NEWER,)
 
 
+def test_a_restore_after_somebody_else_s_collection_does_not_claim_to_have_worked(site: Collected) -> None:
+    """The registry was not restarted, so it believes that it still has the layers."""
+    site.json("run")
+    site.server.garbage_collect()
+    ended = site.reaper("restore", "app:old", "--format=json")
+    assert ended.code == 4
+    (row,) = ended.rows
+    assert row["restored"] is False
+    assert row["detail"].startswith(f"it is back, but cannot be pulled: {OLD.blobs[0].digest} ")
+
+
 def test_a_registry_without_a_collection_of_its_own(site: Collected) -> None:
     del site.settings["registries"][0]["collect"]
     site.json("run")
