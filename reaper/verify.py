@@ -141,7 +141,7 @@ async def verify_each(
 async def unreadable(
     client: RegistryClient, repository: str, manifest: Manifest, *, concurrency: int = 16
 ) -> list[str]:
-    """Return why the config and the layers of ``manifest`` cannot be pulled, one line each; [] if they can."""
+    """Return why the config and the layers of ``manifest`` cannot be pulled, a line each; [] if they can."""
     look = _Look(blobs={blob.digest: blob for blob in manifest.blobs})
     verification = _Verification(client, repository, deep=False, concurrency=concurrency, listed=True)
     await verification.check_blobs(look)
