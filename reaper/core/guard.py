@@ -43,7 +43,12 @@ class Tally:
 
 def tally(plan: RepositoryPlan) -> Tally:
     """Count what ``plan`` does to its repository."""
-    tags = {tag for manifest in plan.manifests for tag in manifest.tags if subject_of_tag(tag) is None}
+    tags = {
+        tag
+        for manifest in plan.manifests
+        for tag in manifest.tags
+        if subject_of_tag(tag) in (None, manifest.digest)
+    }
     removed = {tag for step in plan.steps for tag in step.tags if tag in tags}
     return Tally(len(plan.manifests), plan.deletions, len(tags), len(removed))
 

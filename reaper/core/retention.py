@@ -8,8 +8,8 @@ expires. What follows for manifests is for `reaper.core.plan`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -18,11 +18,14 @@ from reaper.core.keepers import Candidate, Context, judge, latest_expiry
 from reaper.core.manifest import Kind
 from reaper.core.policy import Policy, Rule
 from reaper.core.reference import short
+from reaper.core.selectors import parse_version
 from reaper.core.snapshot import Snapshot, TagEntry
 from reaper.core.times import Moment, Source, created, pulled, pulled_digest, pushed, pushed_digest
 
 #: The policy name under which built-in protections appear in decisions.
 BUILT_IN = "built-in"
+#: The rule under which it appears that a referrer follows its subject.
+_REFERRER = "referrer"
 
 
 class Decision(StrEnum):
@@ -35,7 +38,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one rule, or one built-in protection, said of one tag."""
+    """What one rule, or one built-in protection, said of one tag.
+
+    ``version`` is the semantic version that the rule's selector read in the tag.
+    """
 
     policy: str
     rule: str
@@ -43,6 +49,7 @@ class Verdict:
     saw: str
     selected: bool = True
     expires_at: datetime | None = None
+    version: str | None = None
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.saw}"
@@ -70,17 +77,22 @@ class UntaggedDecision:
     decision: Decision
     reason: str
     policy: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """All decisions on one repository, and ``kept``: the manifests that therefore stay."""
+    """All decisions on one repository, and ``kept``: the manifests that therefore stay.
+
+    ``ends`` says of each of these when time alone will end that; None: never.
+    """
 
     policies: tuple[str, ...]
     tags: Mapping[str, TagDecision]
     untagged: Mapping[str, UntaggedDecision] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
+    ends: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 def decide(
@@ -97,7 +109,8 @@ def decide(
         tags = {
             t.name: TagDecision(t.name, t.digest, Decision.IGNORE, reason) for t in snapshot.tags.values()
         }
-        return Decisions((), tags, kept=frozenset(snapshot.manifests))
+        ends = dict.fromkeys(snapshot.manifests)
+        return Decisions((), tags, kept=frozenset(ends), ends=ends)
     return _Judge(matching, snapshot, now, in_use or {}).decide()
 
 
@@ -113,41 +126,42 @@ class _Judge:
         self._in_use = in_use if any(policy.protections.in_use for policy in policies) else {}
         self._users = self._find_users()
         self._minimum_age = max(policy.minimum_age for policy in policies)
+        self._loose = list(self._loose_manifests())
+        self._led_to = self._find_led_to()
 
     def decide(self) -> Decisions:
         snapshot = self._snapshot
-        verdicts = self._verdicts()
-        tags = {
-            tag.name: self._tag(tag, verdicts[tag.name])
+        rules = self._rules()
+        verdicts = {tag.name: self._verdicts(tag, rules[tag.name]) for tag in snapshot.tags.values()}
+        untagged = {digest: self._untagged(digest) for digest in self._loose}
+        held = {digest: (reason, ends) for digest, reason, ends in self._held()}
+        roots = [
+            (tag.digest, latest_expiry(verdict.expires_at for verdict in keeping))
             for tag in snapshot.tags.values()
-            if tag.subject is None
-        }
-        attached = {
-            tag.name: decision
-            for tag in snapshot.tags.values()
-            if tag.subject is not None and (decision := self._on_its_own(tag, tag.subject)) is not None
-        }
-        untagged = {digest: self._untagged(digest) for digest in self._loose_manifests()}
-        held = dict(self._held())
-        roots = [d.digest for d in (*tags.values(), *attached.values()) if d.decision is Decision.KEEP]
-        roots += [d.digest for d in untagged.values() if d.decision is Decision.KEEP]
-        kept = snapshot.closure([*roots, *held])
-        for tag in snapshot.tags.values():
-            if tag.subject is not None and tag.name not in attached:
-                attached[tag.name] = self._follow(tag, tag.subject, kept, tags)
-        for name, decision in tags.items():
-            subject = self._subject(decision.digest)
-            if decision.decision is Decision.EXPIRE and subject in kept:
-                tags[name] = self._kept_with(decision, subject, tags)
+            if (keeping := [verdict for verdict in verdicts[tag.name] if verdict.keeps])
+        ]
+        roots += [(d.digest, d.expires_at) for d in untagged.values() if d.decision is Decision.KEEP]
+        ends = self._ends([*roots, *((digest, until) for digest, (_, until) in held.items())])
         return Decisions(
             tuple(policy.name for policy in self._policies),
-            {**tags, **attached},
+            {tag.name: self._tag(tag, verdicts[tag.name], ends) for tag in snapshot.tags.values()},
             untagged,
-            held,
-            frozenset(kept),
+            {digest: reason for digest, (reason, _) in held.items()},
+            frozenset(ends),
+            ends,
         )
 
-    def _verdicts(self) -> Mapping[str, list[Verdict]]:
+    def _ends(self, roots: Iterable[tuple[str, datetime | None]]) -> dict[str, datetime | None]:
+        """Return every manifest that stays, and when time alone will end that.
+
+        A manifest stays as long as the longest-lasting of what leads to it.
+        """
+        ends: dict[str, datetime | None] = {}
+        for digest, until in sorted(roots, key=lambda root: _lasting(root[1]), reverse=True):
+            ends |= dict.fromkeys(self._snapshot.closure([digest], known=ends), until)
+        return ends
+
+    def _rules(self) -> Mapping[str, list[Verdict]]:
         """Return what every rule of every policy says of every ordinary tag."""
         snapshot = self._snapshot
         moments = {digest: created(snapshot, digest) for digest in snapshot.tags_of}
@@ -176,8 +190,12 @@ class _Judge:
         for candidate in candidates:
             match = rule.tags.select(candidate.tag)
             if match is None:
-                saw = f"the tag is not in {rule.tags}"
-                found[candidate.tag].append(Verdict(policy.name, rule.name, False, saw, selected=False))
+                version = _version(rule, candidate.tag)
+                what = f"version {version}" if version else "not a semantic version"
+                saw = f"the tag is not in {rule.tags}" + (f": {what}" if rule.tags.reads_versions else "")
+                found[candidate.tag].append(
+                    Verdict(policy.name, rule.name, False, saw, selected=False, version=version)
+                )
                 continue
             groups[match.get(rule.group_by, "") if rule.group_by else ""].append(candidate)
         for value, group in groups.items():
@@ -189,34 +207,79 @@ class _Judge:
             )
             for tag, finding in judge(rule.keep, group, context).items():
                 verdict = Verdict(
-                    policy.name, rule.name, finding.keeps, finding.saw, expires_at=finding.expires_at
+                    policy.name,
+                    rule.name,
+                    finding.keeps,
+                    finding.saw,
+                    expires_at=finding.expires_at,
+                    version=_version(rule, tag),
                 )
                 found[tag].append(verdict)
 
-    def _tag(self, tag: TagEntry, rules: Sequence[Verdict]) -> TagDecision:
-        verdicts = (*rules, *self._protections(tag), *self._too_young(self._age(tag)))
+    def _verdicts(self, tag: TagEntry, rules: Sequence[Verdict]) -> tuple[Verdict, ...]:
+        """Return all that is said of one tag, but for what its subject's fate means for it."""
+        protections = self._protections(tag)
+        if tag.subject is None:
+            age = self._age(tag) if pushed(self._snapshot, tag) else []
+            return (*rules, *protections, *self._too_young(age))
+        young = self._follower_too_young(self._age(tag))
+        if tag.subject in self._led_to:
+            return (*protections, *young)
+        # The subject may be about to be pushed: the specification lets referrers come first.
+        absent = tag.subject not in self._snapshot.manifests
+        what = f"its subject {short(tag.subject)} is {'not here' if absent else 'a referrer of its own'},"
+        alone = self._without_tag(tag.digest, tag.first_seen, what)
+        keeps = alone.decision is Decision.KEEP
+        policy = alone.policy or self._policies[0].name
+        orphan = Verdict(policy, _REFERRER, keeps, alone.reason, expires_at=alone.expires_at)
+        return (*protections, *young, orphan)
+
+    def _tag(
+        self, tag: TagEntry, verdicts: Sequence[Verdict], ends: Mapping[str, datetime | None]
+    ) -> TagDecision:
+        subject = tag.subject or self._subject(tag.digest)
+        if subject is not None and subject in ends:
+            saw = f"refers to {short(subject)}, which is kept"
+            verdicts = (*verdicts, Verdict(BUILT_IN, _REFERRER, True, saw, expires_at=ends[subject]))
         keeping = [verdict for verdict in verdicts if verdict.keeps]
         if keeping:
             # The longest-lasting keep explains the decision; names decide between equals, never the order.
             best = min(keeping, key=_by_strength)
-            expires_at = latest_expiry(verdict.expires_at for verdict in keeping)
+            until = latest_expiry(verdict.expires_at for verdict in keeping)
             return TagDecision(
-                tag.name, tag.digest, Decision.KEEP, str(best), best.policy, best.rule, expires_at, verdicts
+                tag.name,
+                tag.digest,
+                Decision.KEEP,
+                str(best),
+                best.policy,
+                best.rule,
+                until,
+                tuple(verdicts),
             )
-        judged = [verdict for verdict in rules if verdict.selected]
+        judged = [verdict for verdict in verdicts if verdict.selected]
+        rule = judged[0].rule if len(judged) == 1 else None
         return TagDecision(
             tag.name,
             tag.digest,
             Decision.EXPIRE,
-            self._expiry_reason(tag, judged),
-            policy=self._policies[0].name,
-            rule=judged[0].rule if len(judged) == 1 else None,
-            verdicts=verdicts,
+            self._expiry_reason(tag, subject, judged, kept=tag.digest in ends),
+            policy=judged[0].policy if judged else self._policies[0].name,
+            rule=rule if tag.subject is None else _REFERRER,
+            verdicts=tuple(verdicts),
         )
 
-    def _expiry_reason(self, tag: TagEntry, judged: Sequence[Verdict]) -> str:
+    def _expiry_reason(
+        self, tag: TagEntry, subject: str | None, judged: Sequence[Verdict], *, kept: bool
+    ) -> str:
         names = {verdict.policy for verdict in judged}
         said = "; ".join(f"{v.policy}/{v}" if len(names) > 1 else str(v) for v in judged)
+        if subject is not None and subject in self._led_to:
+            refers = f"refers to {short(subject)}, which expires"
+            if tag.subject is not None:
+                return f"{refers}, but its manifest is kept" if kept else refers
+            return f"{refers}; no rule keeps it: {said}" if said else refers
+        if tag.subject is not None:
+            return judged[0].saw
         if said:
             return f"no rule keeps it: {said}"
         moment = pushed(self._snapshot, tag)
@@ -301,26 +364,22 @@ class _Judge:
             if subject is None or subject not in snapshot.manifests:
                 yield digest
 
+    def _find_led_to(self) -> Set[str]:
+        """Return every manifest whose fate follows from that of an ordinary tag or a loose manifest.
+
+        The others are led to only by referrers' tags in a circle, or whose subject is not here: such a tag
+        has nothing to follow.
+        """
+        tags = self._snapshot.tags.values()
+        roots = [tag.digest for tag in tags if tag.subject is None]
+        orphans = [tag.digest for tag in tags if tag.subject not in self._snapshot.manifests]
+        return self._snapshot.closure([*roots, *orphans, *self._loose])
+
     def _untagged(self, digest: str) -> UntaggedDecision:
         entry = self._snapshot.manifests[digest]
         if _unknown(entry.manifest.kind) and any(p.protections.unknown_media_type for p in self._policies):
             return UntaggedDecision(digest, Decision.KEEP, f"manifest of type {entry.manifest.media_type}")
         return self._without_tag(digest, entry.untagged_since, "untagged")
-
-    def _on_its_own(self, tag: TagEntry, subject: str) -> TagDecision | None:
-        """Judge a referrer's tag that something protects, or whose subject is not there; else None."""
-        verdicts = (*self._protections(tag), *self._follower_too_young(self._age(tag)))
-        if verdicts:
-            best = min(verdicts, key=_by_strength)
-            ends = latest_expiry(verdict.expires_at for verdict in verdicts)
-            return TagDecision(
-                tag.name, tag.digest, Decision.KEEP, str(best), best.policy, best.rule, ends, verdicts
-            )
-        if subject in self._snapshot.manifests:
-            return None
-        # The subject may be about to be pushed: the specification lets referrers come first.
-        found = self._without_tag(tag.digest, tag.first_seen, f"its subject {short(subject)} is not here,")
-        return TagDecision(tag.name, tag.digest, found.decision, found.reason, found.policy, "referrer")
 
     def _without_tag(self, digest: str, since: datetime | None, what: str) -> UntaggedDecision:
         covering = [policy for policy in self._policies if policy.untagged_keep_within is not None]
@@ -336,63 +395,50 @@ class _Judge:
         if last is not None and last > since:
             # What is deployed by its digest has no tag, and is pulled again wherever it is started.
             since, source, what = last, Source.PULL_EVENT, f"{what} and not pulled"
-        keeps = self._now < since + wait
+        ends = since + wait
+        keeps = self._now < ends
         relation = "younger" if keeps else "older"
         reason = f"{what} for {describe_age(self._now - since)} ({source}), {relation} than"
-        decision = Decision.KEEP if keeps else Decision.EXPIRE
-        return UntaggedDecision(digest, decision, f"{reason} {format_duration(wait)}", covering[0].name)
+        return UntaggedDecision(
+            digest,
+            Decision.KEEP if keeps else Decision.EXPIRE,
+            f"{reason} {format_duration(wait)}",
+            covering[0].name,
+            ends if keeps else None,
+        )
 
-    def _held(self) -> Iterator[tuple[str, str]]:
-        """Yield manifests that stay on their own account, whatever leads to them, each with the reason."""
+    def _held(self) -> Iterator[tuple[str, str, datetime | None]]:
+        """Yield manifests that stay on their own account, whatever leads to them.
+
+        Each comes with the reason, and when time alone will end that.
+        """
         protections = [policy.protections for policy in self._policies]
         for digest, entry in self._snapshot.manifests.items():
             user = self._users.get(digest)
             if user is not None:
-                yield digest, f"in use by {user}"
+                yield digest, f"in use by {user}", None
             elif _unknown(entry.manifest.kind) and any(p.unknown_media_type for p in protections):
-                yield digest, f"manifest of type {entry.manifest.media_type}"
+                yield digest, f"manifest of type {entry.manifest.media_type}", None
             elif digest not in self._snapshot.tags_of:
                 moment = pushed_digest(self._snapshot, digest)
                 young = next(self._follower_too_young([moment] if moment else []), None)
                 if young is not None:
-                    yield digest, str(young)
-
-    def _follow(
-        self, tag: TagEntry, subject: str, kept: set[str], tags: Mapping[str, TagDecision]
-    ) -> TagDecision:
-        """Judge a referrer's tag by its subject's fate."""
-        decision = TagDecision(
-            tag.name,
-            tag.digest,
-            Decision.EXPIRE,
-            f"refers to {short(subject)}, which expires",
-            policy=self._policies[0].name,
-            rule="referrer",
-        )
-        if subject in kept:
-            return self._kept_with(decision, subject, tags)
-        if tag.digest in kept:
-            reason = f"refers to {short(subject)}, which expires, but its manifest is kept"
-            return replace(decision, reason=reason)
-        return decision
-
-    def _kept_with(
-        self, decision: TagDecision, subject: str | None, tags: Mapping[str, TagDecision]
-    ) -> TagDecision:
-        owners = [tags[name] for name in self._snapshot.tags_of.get(subject or "", ()) if name in tags]
-        ends = [owner.expires_at for owner in owners if owner.decision is Decision.KEEP]
-        return replace(
-            decision,
-            decision=Decision.KEEP,
-            reason=f"refers to {short(subject or '')}, which is kept",
-            policy=BUILT_IN,
-            rule="referrer",
-            expires_at=latest_expiry(ends) if ends else None,
-        )
+                    yield digest, str(young), young.expires_at
 
     def _subject(self, digest: str) -> str | None:
         entry = self._snapshot.manifests.get(digest)
         return entry.manifest.subject if entry is not None else None
+
+
+def _version(rule: Rule, tag: str) -> str | None:
+    """Return the semantic version that the rule's selector reads in ``tag``, where it reads any."""
+    version = parse_version(tag) if rule.tags.reads_versions else None
+    return None if version is None else str(version)
+
+
+def _lasting(ends: datetime | None) -> tuple[bool, float]:
+    """Return a sort key: None, never, is later than any."""
+    return (ends is None, ends.timestamp() if ends else 0.0)
 
 
 def _by_strength(verdict: Verdict) -> tuple[bool, float, str, str]:

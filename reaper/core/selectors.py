@@ -116,6 +116,11 @@ class Selector:
                 return groups
         return None
 
+    @property
+    def reads_versions(self) -> bool:
+        """Whether any of the patterns is a range of semantic versions."""
+        return any(isinstance(matcher, Semver) for matcher in (*self.include, *self.exclude))
+
     def __str__(self) -> str:
         wanted = ", ".join(map(str, self.include)) or "all"
         return wanted + (f" but not {', '.join(map(str, self.exclude))}" if self.exclude else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -29,8 +29,12 @@ class TagEntry:
 
     @property
     def subject(self) -> str | None:
-        """The digest that this tag's name refers to, where it is a referrer's tag."""
-        return subject_of_tag(self.name)
+        """The digest that this tag's name refers to, where it is a referrer's tag.
+
+        An image whose tag names the image itself refers to nothing.
+        """
+        subject = subject_of_tag(self.name)
+        return None if subject == self.digest else subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +121,17 @@ class Snapshot:
         if entry is not None:
             yield from sorted(entry.manifest.mentions)
 
-    def closure(self, roots: Iterable[str]) -> set[str]:
+    def closure(self, roots: Iterable[str], known: Container[str] = ()) -> set[str]:
         """Return every present manifest that must stay when ``roots`` stay.
 
-        That is the roots, their children all the way down, and the referrers of any of these.
+        That is the roots, their children all the way down, and the referrers of any of these. What is
+        ``known``, another closure, is left out.
         """
         reached: set[str] = set()
         pending = [root for root in roots if root in self.manifests]
         while pending:
             digest = pending.pop()
-            if digest in reached:
+            if digest in reached or digest in known:
                 continue
             reached.add(digest)
             pending.extend(needed for needed in self.needs(digest) if needed in self.manifests)

@@ -9,7 +9,15 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from reaper.core.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, Kind, Manifest
+from reaper.core.manifest import (
+    DOCKER_SCHEMA1_SIGNED,
+    OCI_ARTIFACT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Kind,
+    Manifest,
+)
 from reaper.core.policy import (
     AllOf,
     AnyOf,
@@ -33,6 +41,8 @@ from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 REPOSITORY = "team/app"
+#: A digest that no generated manifest has.
+ABSENT = f"sha256:{hashlib.sha256(b'absent').hexdigest()}"
 BRANCH = Selector((Regex(r"(?P<branch>[a-z]+)-\d+"),))
 
 
@@ -57,88 +67,146 @@ def child(of: Manifest) -> Descriptor:
     return Descriptor(of.digest, of.size, of.media_type)
 
 
-ages = st.one_of(
-    st.integers(0, 60 * 24).map(lambda hours: timedelta(hours=hours)),
-    st.just(timedelta(days=365 * 56)),
-    st.just(timedelta(days=-3)),
+# One draw for each time, of few: round ages for equal times and times just at a rule's limit, and others.
+_AGES = (
+    *(timedelta(days=days) for days in (0, 1, 2, 7, 14, 30, 60) for _ in range(3)),
+    *(timedelta(hours=hours) for hours in range(1, 60 * 24, 17)),
+    *(timedelta(days=days, microseconds=1) for days in (0, 1, 7, 14)),
 )
-times = st.one_of(st.none(), ages.map(lambda age: NOW - age))
-past = st.integers(0, 60 * 24).map(lambda hours: NOW - timedelta(hours=hours))
+# Reproducible builds' dates, wrong clocks', and the first that is believed.
+_ODD_DATES = (
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1980, 1, 1, 0, 0, 1, tzinfo=UTC),
+    datetime(2012, 12, 31, 23, 59, 59, tzinfo=UTC),
+    datetime(2013, 1, 1, tzinfo=UTC),
+    NOW + timedelta(seconds=1),
+    NOW + timedelta(days=3),
+    datetime(9999, 12, 31, tzinfo=UTC),
+)
+past = st.sampled_from([NOW - age for age in _AGES])
+dates = st.sampled_from([*(NOW - age for age in _AGES), *_ODD_DATES * 2])
+maybe_past = st.sampled_from([*[None] * 30, *(NOW - age for age in _AGES)])
+# What is known of a manifest, and of a tag.
+_KNOWN = st.sampled_from(
+    [
+        "created seen",
+        "created seen",
+        "created seen pulled",
+        "seen",
+        "seen",
+        "annotated seen",
+        "created annotated",
+        "seen event",
+        "seen product pulled",
+        "",
+    ]
+)
+_KNOWN_OF_TAG = st.sampled_from(["seen", "seen", "seen pulled", "seen event", ""])
 names = st.one_of(
     st.sampled_from(["latest", "stable", "edge"]),
     st.builds("{}-{}".format, st.sampled_from(["main", "dev"]), st.integers(0, 12)),
     st.builds("v{}.{}.{}".format, st.integers(0, 2), st.integers(0, 3), st.integers(0, 2)),
     st.builds("{}.{}.0-rc.{}".format, st.integers(0, 2), st.integers(0, 3), st.integers(0, 2)),
 )
+_DOCUMENTS = (
+    (Kind.UNKNOWN, "application/vnd.example.unknown"),
+    (Kind.SCHEMA1, DOCKER_SCHEMA1_SIGNED),
+    (Kind.ARTIFACT, OCI_ARTIFACT),
+)
 
 
 @st.composite
-def snapshots(draw: st.DrawFn, *, times: st.SearchStrategy[datetime | None] = times) -> Snapshot:
-    """A repository: images, nested indexes with shared children, referrers, shared digests, odd dates."""
-    images = [manifest(("image", number)) for number in range(draw(st.integers(1, 7)))]
-    layers: list[Manifest] = list(images)
+def graphs(draw: st.DrawFn) -> list[Manifest]:
+    """Manifests: images, nested indexes with shared and missing children, other kinds, and referrers.
+
+    A referrer's subject may be an image, an index, a child, another referrer, or absent.
+    """
+    made = [manifest(("image", number)) for number in range(draw(st.integers(1, 7)))]
     for number in range(draw(st.integers(0, 4))):
-        parts = draw(st.lists(st.sampled_from(layers), min_size=1, max_size=3, unique_by=lambda m: m.digest))
-        layers.append(manifest(("index", number), Kind.INDEX, children=tuple(child(part) for part in parts)))
-    if draw(st.booleans()):
-        layers.append(
-            manifest("odd", Kind.UNKNOWN, mentions=frozenset({draw(st.sampled_from(layers)).digest}))
-        )
-    tags: dict[str, str] = {}
-    for name in draw(st.lists(names, max_size=10, unique=True)):
-        tags[name] = draw(st.sampled_from(layers)).digest
+        parts = draw(st.lists(st.sampled_from(made), min_size=1, max_size=3, unique_by=lambda m: m.digest))
+        missing = (child(manifest("missing")),) if draw(st.integers(0, 9)) == 0 else ()
+        children = (*(child(part) for part in parts), *missing)
+        made.append(manifest(("index", number), Kind.INDEX, children=children))
+    for kind, media_type in draw(st.lists(st.sampled_from(_DOCUMENTS), max_size=2, unique=True)):
+        mentions = frozenset({draw(st.sampled_from(made)).digest}) if kind is Kind.UNKNOWN else frozenset()
+        made.append(manifest(kind, kind, media_type=media_type, mentions=mentions))
     for number in range(draw(st.integers(0, 3))):
-        absent = digest("absent")
-        subject = draw(st.sampled_from([*(m.digest for m in layers), absent]))
-        scheme = draw(st.sampled_from(["", ".sig", ".att", "field"]))
-        if scheme == "field":
-            layers.append(manifest(("referrer", number), subject=subject))
-            if draw(st.booleans()):
-                tags[f"sbom-{number}"] = layers[-1].digest
-        else:
-            layers.append(manifest(("referrer", number)))
-            tags[subject.replace(":", "-") + scheme] = layers[-1].digest
-    inventoried = draw(st.one_of(st.none(), past))
-    tagged = set(tags.values())
-    entries = {
-        m.digest: ManifestEntry(
-            m,
-            config_created=draw(times),
-            first_seen=draw(times),
-            untagged_since=None if m.digest in tagged else draw(times),
-            pushed_event=draw(st.one_of(st.none(), times)),
-            pulled=draw(st.one_of(st.none(), times)),
-        )
-        for m in layers
+        subject = draw(st.sampled_from([*(m.digest for m in made), ABSENT]))
+        made.append(manifest(("referrer", number), subject=subject))
+    return made
+
+
+@st.composite
+def snapshots(draw: st.DrawFn, *, known: bool = True) -> Snapshot:
+    """A repository around a graph, with digests that tags share, and tags that name subjects.
+
+    Those may name a digest that is absent, their own, or each other's. Without ``known`` no time is known.
+    """
+    made = draw(graphs())
+    digests = [m.digest for m in made]
+    tags = {
+        name: draw(st.sampled_from(digests))
+        for name in draw(st.lists(names, min_size=2, max_size=12, unique=True))
     }
+    for _ in range(draw(st.integers(0, 3))):
+        subject = draw(st.sampled_from([*digests, ABSENT]))
+        suffix = draw(st.sampled_from(["", ".sig", ".att", ".sbom"]))
+        tags[subject.replace(":", "-") + suffix] = draw(st.sampled_from(digests))
+    entries = {m.digest: draw(_entries(m, set(tags.values()), known=known)) for m in made}
     return Snapshot(
         REPOSITORY,
         NOW,
-        {
-            name: TagEntry(name, to, first_seen=draw(times), pulled=draw(st.one_of(st.none(), times)))
-            for name, to in tags.items()
-        },
+        {name: draw(_tags(name, to, known=known)) for name, to in tags.items()},
         entries,
-        inventoried_since=inventoried,
-        pulls_tracked_since=draw(st.one_of(st.none(), past)),
+        missing=frozenset({manifest("missing").digest}),
+        inventoried_since=draw(maybe_past),
+        pulls_tracked_since=draw(maybe_past),
     )
 
 
-durations = st.integers(0, 90).map(lambda days: timedelta(days=days))
-simple_conditions: st.SearchStrategy[Condition] = st.one_of(
-    st.just(KeepAll()),
-    st.builds(KeepNewest, st.integers(1, 5), st.sampled_from(Order)),
-    st.builds(KeepWithin, durations, st.sampled_from(Clock), st.sampled_from(Origin)),
-    st.builds(KeepPulledWithin, durations),
-    st.builds(KeepPeriods, st.sampled_from(Period), st.integers(1, 5), st.sampled_from(Clock)),
+@st.composite
+def _entries(draw: st.DrawFn, of: Manifest, tagged: set[str], *, known: bool) -> ManifestEntry:
+    what = draw(_KNOWN) if known else ""
+    seen = draw(past) if "seen" in what else None
+    return ManifestEntry(
+        replace(of, created_annotation=draw(dates)) if "annotated" in what else of,
+        config_created=draw(dates) if "created" in what and of.kind is Kind.IMAGE else None,
+        first_seen=seen,
+        untagged_since=draw(past) if seen and of.digest not in tagged else None,
+        pushed_event=draw(past) if "event" in what else None,
+        product_pushed=draw(past) if "product" in what else None,
+        pulled=draw(past) if "pulled" in what else None,
+    )
+
+
+@st.composite
+def _tags(draw: st.DrawFn, name: str, to: str, *, known: bool) -> TagEntry:
+    what = draw(_KNOWN_OF_TAG) if known else ""
+    return TagEntry(
+        name,
+        to,
+        first_seen=draw(past) if "seen" in what else None,
+        pushed_event=draw(past) if "event" in what else None,
+        pulled=draw(past) if "pulled" in what else None,
+    )
+
+
+durations = st.sampled_from(
+    [*(timedelta(days=days) for days in (0, 1, 2, 7, 14, 30, 90)), timedelta(hours=7), timedelta(hours=500)]
 )
-conditions: st.SearchStrategy[Condition] = st.recursive(
+simple_conditions: st.SearchStrategy[Condition] = st.one_of(
+    st.builds(KeepNewest, st.integers(1, 4), st.sampled_from(Order)),
+    st.builds(KeepWithin, durations, st.sampled_from(Clock), st.sampled_from(Origin)),
+    st.builds(KeepPeriods, st.sampled_from(Period), st.integers(1, 4), st.sampled_from(Clock)),
+    st.one_of(st.just(KeepAll()), st.builds(KeepPulledWithin, durations)),
+)
+_pairs = st.tuples(simple_conditions, simple_conditions)
+conditions: st.SearchStrategy[Condition] = st.one_of(
     simple_conditions,
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: AnyOf(tuple(parts))),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: AllOf(tuple(parts))),
-    ),
-    max_leaves=4,
+    _pairs.map(AnyOf),
+    _pairs.map(AllOf),
+    st.tuples(simple_conditions, _pairs.map(AnyOf)).map(AllOf),
 )
 selectors = st.sampled_from(
     [
@@ -162,25 +230,27 @@ def rules(draw: st.DrawFn, condition: st.SearchStrategy[Condition] = conditions)
 
 @st.composite
 def policies(draw: st.DrawFn, condition: st.SearchStrategy[Condition] = conditions) -> Policy:
-    """A policy on the generated repository."""
+    """A policy, nearly always on the generated repository."""
+    elsewhere = draw(st.integers(0, 9)) == 0
     return Policy(
         name=f"policy {draw(st.integers(0, 99))}",
-        repositories=Selector((Glob("**"),)),
-        rules=tuple(draw(st.lists(rules(condition), min_size=1, max_size=3))),
+        repositories=Selector((Glob("elsewhere/**" if elsewhere else "**"),)),
+        rules=tuple(
+            draw(st.lists(rules(condition), min_size=1, max_size=2, unique_by=lambda rule: rule.name))
+        ),
         untagged_keep_within=draw(st.one_of(st.none(), durations)),
-        minimum_age=draw(st.sampled_from([timedelta(), timedelta(hours=24), timedelta(days=7)])),
+        minimum_age=draw(st.sampled_from([timedelta(), timedelta(), timedelta(days=1), timedelta(days=7)])),
         guard=Guard(),
         protections=draw(
-            st.sampled_from(
-                [
-                    Protections(),
-                    Protections(latest=False),
-                    Protections(latest=False, unknown_media_type=False),
-                    Protections(immutable=Selector((Glob("v1*"),))),
-                ]
+            st.builds(
+                Protections,
+                latest=st.booleans(),
+                in_use=st.booleans(),
+                unknown_media_type=st.booleans(),
+                immutable=st.sampled_from([None, None, Selector((Glob("v1*"),))]),
             )
         ),
-        timezone=ZoneInfo(draw(st.sampled_from(["UTC", "Asia/Tokyo"]))),
+        timezone=ZoneInfo(draw(st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York"]))),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reaper.core.manifest import Kind
@@ -105,6 +105,7 @@ def test_nothing_in_use_is_ever_deleted(policies: list[Policy], look: Snapshot, 
     configs = {m.manifest.config.digest for m in look.manifests.values() if m.manifest.config}
     keys = sorted({*look.tags, *look.manifests, *configs})
     used = data.draw(st.sets(st.sampled_from(keys)))
+    assume(any(policy.protections.in_use and policy.matches(look.repository) for policy in policies))
     decisions, gone = judge(look, dict.fromkeys(used, "Pod x"), *policies)
     needed = used | {look.tags[key].digest for key in used if key in look.tags}
     needed |= {d for d, m in look.manifests.items() if m.manifest.config and m.manifest.config.digest in used}

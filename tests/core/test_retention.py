@@ -257,6 +257,11 @@ def test_unknown_types_are_kept(kind: Kind) -> None:
     assert kept(judge(snapshot({"a": odd}), policy(NEVER_KEEPS))) == {"a"}
 
 
+def sig(of: ManifestEntry) -> str:
+    """Return the tag of a signature of ``of``."""
+    return of.digest.replace(":", "-") + ".sig"
+
+
 class TestGraph:
     amd64, arm64 = manifest("amd64"), manifest("arm64")
     index = manifest("index", Kind.INDEX, children=(child(amd64), child(arm64)))
@@ -331,9 +336,6 @@ class TestGraph:
         one, two = image("one", "90d"), image("two", "80d")
         index = entry(manifest("index", Kind.INDEX, children=(child(one.manifest),)), "90d")
 
-        def sig(of: ManifestEntry) -> str:
-            return of.digest.replace(":", "-") + ".sig"
-
         for tags in (
             {"v1": one, sig(one): one},
             {sig(one): two, sig(two): one},
@@ -341,11 +343,28 @@ class TestGraph:
             {"v1": index, sig(one): index},
         ):
             look = snapshot(tags, *([one] if index in tags.values() else []))
-            steps = build_plan(look, judge(look, policy(NEVER_KEEPS)), can_untag=False).steps
+            anything = policy(NEVER_KEEPS, untagged_keep_within=timedelta())
+            steps = build_plan(look, judge(look, anything), can_untag=False).steps
             order = [step.digest for step in steps]
             assert set(order) == set(look.manifests)
             assert all(owner in order[: order.index(step.digest)] for step in steps for owner in step.after)
             assert index.digest not in order or order == [index.digest, one.digest]
+
+    def test_tags_that_only_name_each_other_are_kept_as_long_as_untagged_ones(self) -> None:
+        one, two = image("one", "90d"), image("two", "80d")
+        look = snapshot({sig(one): two, sig(two): one}, first_inventory="10d")
+        assert kept(judge(look, policy(KeepAll()))) == {sig(one), sig(two)}
+        for days, left in ((11, {sig(one), sig(two)}), (9, set[str]())):
+            decisions = judge(look, policy(KeepAll(), untagged_keep_within=days * DAY))
+            assert kept(decisions) == left
+        assert "a referrer of its own" in decisions.tags[sig(one)].reason
+
+    def test_an_image_whose_tag_names_itself_is_no_referrer(self) -> None:
+        own, other = image("own", "90d"), image("other", "80d")
+        name = own.digest.replace(":", "-")
+        look = snapshot({name: own, "v1": other})
+        assert kept(judge(look, policy(KeepNewest(2)))) == {name, "v1"}
+        assert kept(judge(look, policy(KeepNewest(1)))) == {"v1"}
 
     @pytest.mark.parametrize(("keep_within", "expires"), [(None, False), ("30d", False), ("2d", True)])
     def test_untagged_and_orphaned_manifests_wait(self, keep_within: str | None, expires: bool) -> None:
