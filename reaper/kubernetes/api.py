@@ -40,6 +40,8 @@ _ATTEMPTS = 4
 _LIST_ATTEMPTS = 4
 _LONGEST_PAUSE = 60.0
 _LONGEST_CONNECT = 10.0
+#: The whole answer where the API's group or version is unknown.
+_NO_SUCH_GROUP = b"404 page not found"
 
 
 class _BusyError(ClusterUnreachableError):
@@ -454,8 +456,11 @@ def _refusal(response: httpx2.Response, doing: str) -> ClusterError:
         return ClusterDeniedError(message, hint="allow it in a Role or ClusterRole", status=code)
     if code == 404:
         # Of an object that is absent the server says the name; of a resource it knows nothing.
-        found = (said.get("details") or {}).get("name")
-        return (ObjectNotFoundError if found else UnknownResourceError)(message, status=code)
+        if (said.get("details") or {}).get("name"):
+            return ObjectNotFoundError(message, status=code)
+        if said or response.content.strip() == _NO_SUCH_GROUP:
+            return UnknownResourceError(message, status=code)
+        return InvalidAnswerError(f"{message}, and not as Kubernetes does", status=code)
     if code == 409:
         exists = said.get("reason") == "AlreadyExists"
         return (AlreadyExistsError if exists else ConflictError)(message, status=code)

@@ -542,6 +542,7 @@ def test_writes_are_tried_again_only_when_nothing_was_done(tmp_path: Path) -> No
         lambda: web.json_response({"items": []}),
         lambda: web.Response(status=302, headers={"Location": "/login"}),
         lambda: web.Response(status=204),
+        lambda: web.Response(status=404, text="<html>Not here</html>"),
     ],
 )
 def test_nothing_is_concluded_from_a_strange_answer(
