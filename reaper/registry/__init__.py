@@ -29,7 +29,7 @@ from reaper.registry.errors import (
     WriteRefusedError,
 )
 from reaper.registry.observer import NOBODY, Observer
-from reaper.registry.transport import TLSOptions
+from reaper.registry.transport import Patience, TLSOptions
 
 __all__ = [
     "NOBODY",
@@ -42,6 +42,7 @@ __all__ = [
     "NotARegistryError",
     "NotFoundError",
     "Observer",
+    "Patience",
     "ProtocolError",
     "RawManifest",
     "ReadOnlyRegistryError",

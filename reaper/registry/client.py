@@ -48,7 +48,7 @@ from reaper.registry.errors import (
 )
 from reaper.registry.limiter import Limiter
 from reaper.registry.observer import NOBODY, Observer
-from reaper.registry.transport import TRANSPORT_ERRORS, TLSOptions, build_http, transport_error
+from reaper.registry.transport import TRANSPORT_ERRORS, Patience, TLSOptions, build_http, transport_error
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +88,7 @@ class RegistryOptions:
     address: Address
     credentials: Credentials | None = None
     tls: TLSOptions = field(default_factory=TLSOptions)
+    patience: Patience = field(default_factory=Patience)
     read_only: bool = False
     concurrency: int = 16
     attempts: int = 4
@@ -133,7 +134,11 @@ class RegistryClient:
         self._address = options.address
         self._observer = options.observer
         self._http = build_http(
-            options.address, options.tls, read_only=options.read_only, connections=options.concurrency
+            options.address,
+            options.tls,
+            options.patience,
+            read_only=options.read_only,
+            connections=options.concurrency,
         )
         self._auth = Authenticator(
             self._http,

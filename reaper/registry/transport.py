@@ -24,8 +24,6 @@ from reaper.registry.errors import (
 
 USER_AGENT = f"reaper/{__version__}"
 _SAFE = frozenset({"GET", "HEAD"})
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
 
 #: Whatever the transport can raise for a failed exchange; some of aiohttp's errors come through as they are.
 TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, TimeoutError, ConnectionError)
@@ -73,7 +71,17 @@ class ReadOnlyTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def build_http(address: Address, tls: TLSOptions, *, read_only: bool, connections: int) -> httpx.AsyncClient:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds: for a connection to stand, and for each piece of an answer."""
+
+    connect: float = 10.0
+    answer: float = 60.0
+
+
+def build_http(
+    address: Address, tls: TLSOptions, patience: Patience, *, read_only: bool, connections: int
+) -> httpx.AsyncClient:
     """Return the HTTP client for one registry. It follows no redirect by itself.
 
     Raises:
@@ -90,7 +98,7 @@ def build_http(address: Address, tls: TLSOptions, *, read_only: bool, connection
         transport=transport,
         # Encoded answers would hide how long they are.
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None),
+        timeout=httpx.Timeout(patience.answer, connect=patience.connect, pool=None),
         follow_redirects=False,
         trust_env=False,
     )

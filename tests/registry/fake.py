@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from reaper.registry import NOBODY, Credentials, Observer, RegistryClient, RegistryOptions, parse_address
+from reaper.registry import (
+    NOBODY,
+    Credentials,
+    Observer,
+    Patience,
+    RegistryClient,
+    RegistryOptions,
+    parse_address,
+)
 
 Result = TypeVar("Result")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +41,7 @@ class Fake:
         read_only: bool = False,
         attempts: int = 2,
         observer: Observer = NOBODY,
+        patience: Patience | None = None,
     ) -> RegistryClient:
         """Return a client for this server."""
         return RegistryClient(
@@ -42,6 +51,7 @@ class Fake:
                 read_only=read_only,
                 attempts=attempts,
                 observer=observer,
+                patience=patience or Patience(),
             )
         )
 

@@ -18,6 +18,7 @@ from reaper.registry import (
     DeletesDisabledError,
     DeniedError,
     NotARegistryError,
+    Patience,
     ProtocolError,
     ReadOnlyRegistryError,
     RegistryError,
@@ -430,6 +431,22 @@ class TestLogin:
 
         assert with_fake(storage, both) == BODY
         assert seen == [None]
+
+
+def test_an_answer_that_does_not_come() -> None:
+    released = asyncio.Event()
+
+    async def wait(_request: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    async def work(fake: Fake) -> None:
+        async with fake.client(attempts=1, patience=Patience(answer=0.1)) as client:
+            with pytest.raises(UnreachableError, match="no answer in time"):
+                await client.ping()
+        released.set()
+
+    with_fake(wait, work)
 
 
 def test_nobody_listens() -> None:
