@@ -124,6 +124,7 @@ def kube_apiserver(*, fetch: bool = True) -> Path:
         go = shutil.which("go")
         if go is None:
             raise SetupError("Go is needed to build kube-apiserver: install golang-go, 1.26 or newer")
+        print(f"kube-apiserver: building {version}, once; this takes minutes", file=sys.stderr, flush=True)
         # The version is what the server reports, and what it takes its own features from.
         flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version}"
         command = [
