@@ -46,7 +46,8 @@ class JobSpec:
 def plan_jobs(settings: Settings, policies: Mapping[str, Sequence[Policy]]) -> tuple[JobSpec, ...]:
     """Return the jobs of all registries; ``policies`` are those of each registry, by its name.
 
-    Policies on the same schedule make one run, since a run reads the registry once for all of them.
+    Policies on the same schedule make one run, since a run reads the registry once for all of them. A
+    daemon that only audits collects nothing.
     """
     return tuple(
         job for registry in settings.registries for job in _of(registry, settings, policies[registry.name])
@@ -68,5 +69,5 @@ def _of(registry: RegistrySettings, settings: Settings, policies: Sequence[Polic
     for schedule, names in groups.items():
         yield JobSpec(registry.name, "run", schedule, tuple(sorted(names)))
     collect = registry.collect
-    if collect.schedule is not None and collect.via != "none":
+    if collect.schedule is not None and collect.via != "none" and not settings.dry_run:
         yield JobSpec(registry.name, "collect", Schedule(collect.schedule, settings.timezone))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from reaper.collect import Phase
-from reaper.collection import Watch
+from reaper.collection import Watch, cut_short, known_damage
 from reaper.core.retention import Decision
 from reaper.gc import COMMAND
 from reaper.observe.metrics import RegistryMetrics
@@ -15,10 +15,11 @@ from reaper.report.model import CollectionReport, Outcome, RunReport, Summary
 from reaper.run import Counts
 from reaper.store import State, Store
 
-#: The steps of a collection during which the registry refuses writes, or may.
-_READ_ONLY: Final = frozenset(
-    {Phase.MAKING_READ_ONLY, Phase.COLLECTING, Phase.RESTARTING, Phase.MAKING_WRITABLE}
-)
+#: The steps of a collection with which its registry becomes read-only, and is writable again.
+_READ_ONLY: Final = frozenset({Phase.MAKING_READ_ONLY, Phase.MAKING_WRITABLE})
+_WRITABLE: Final = frozenset({Phase.VERIFYING, Phase.FINISHED})
+#: The steps of a collection itself; the others also put a registry back that somebody else's left.
+_COLLECTING: Final = frozenset({Phase.MAKING_READ_ONLY, Phase.COLLECTING})
 
 
 class Recorder(Watch):
@@ -33,16 +34,30 @@ class Recorder(Watch):
         self._url = url
         self._clock = clock
         self._read_only_since: datetime | None = None
+        self._collecting_since: datetime | None = None
 
-    def seed(self) -> None:
-        """Tell what the store remembers from before this process: the last runs, what can be undone."""
+    def configured(self, *, undo_window: timedelta | None) -> None:
+        """Tell how long deletes stay undoable; None: there are no collections."""
+        self._metrics.undo_window(None if undo_window is None else undo_window.total_seconds())
+
+    def seed(self, *, audits: bool) -> None:
+        """Tell what the store remembers, of other processes too: the last runs, what can be undone, damage.
+
+        Unless the daemon itself only ``audits``, an audit is no run: nothing was cleaned up by it.
+        """
         runs = [run for run in self._store.runs.recent(100, self._url) if run.command != COMMAND]
-        ended = [run for run in runs if run.finished_at is not None]
+        ended = [run for run in runs if run.finished_at is not None and (audits or not run.dry_run)]
         if ended:
             self._metrics.last_run(outcome=ended[0].outcome, started_at=ended[0].started_at)
         success = next((run.finished_at for run in ended if run.outcome == "done"), None)
         if success is not None:
             self._metrics.last_success(success)
+        damage = known_damage(self._store, self._url)
+        if damage is not None:
+            self._metrics.verify_failures(damage)
+        if cut_short(self._store, self._url) is None:
+            self._read_only_since = None
+            self._metrics.read_only_since(None)
         self.undoable()
 
     def run_started(self, at: datetime) -> None:
@@ -53,12 +68,19 @@ class Recorder(Watch):
         """A run could not begin: another process was at work."""
         self._metrics.run_skipped()
 
+    def cut_short(self) -> None:
+        """A collection was found that somebody began and nobody ended: the registry may be read-only."""
+        self._read_only_since = self._read_only_since or self._clock()
+        self._metrics.read_only_since(self._read_only_since)
+
     def run_without_report(self, began: datetime, ended: datetime) -> None:
         """A run failed before it could read anything."""
         self._run_finished(RunReport("", self._url, True, began, ended, Outcome.FAILED, Summary()), Counts())
 
     def run_finished(self, report: RunReport, counts: Counts) -> None:
         """A run ended."""
+        if report.collection is not None and report.collection.outcome == "postponed":
+            self.collected(report.collection, 0.0)
         self._run_finished(report, counts)
         self.undoable()
 
@@ -87,11 +109,12 @@ class Recorder(Watch):
 
     def phase(self, phase: Phase) -> None:
         """A collection takes its next step."""
-        if phase is Phase.MAKING_READ_ONLY or (phase is Phase.COLLECTING and self._read_only_since is None):
+        if phase in _COLLECTING and self._collecting_since is None:
+            self._collecting_since = self._clock()
             self._metrics.collection_started()
-        if phase not in _READ_ONLY:
+        if phase in _WRITABLE:
             self._read_only_since = None
-        elif self._read_only_since is None:
+        elif phase in _READ_ONLY and self._read_only_since is None:
             self._read_only_since = self._clock()
         self._metrics.read_only_since(self._read_only_since)
 
@@ -100,8 +123,16 @@ class Recorder(Watch):
         self._metrics.verify_failures(problems)
 
     def collected(self, report: CollectionReport, seconds: float) -> None:
-        """A collection ended."""
+        """A collection ended, or was put off."""
+        self._collecting_since = None
         self._metrics.collection_finished(report.outcome, seconds, report.blobs, report.bytes)
+
+    def nothing_under_way(self) -> None:
+        """Whatever was begun is over. A collection that has not said how it ended has failed."""
+        if self._collecting_since is not None:
+            began, self._collecting_since = self._collecting_since, None
+            seconds = (self._clock() - began).total_seconds()
+            self._metrics.collection_finished("failed", max(0.0, seconds), 0, 0)
 
     def undoable(self) -> None:
         """Look up what can be undone."""

@@ -22,7 +22,7 @@ from reaper.notify import Notice, Notifier, Receiver
 from reaper.observe.metrics import Metrics
 from reaper.protect import SourceState
 from reaper.registry import parse_address
-from reaper.store import Store
+from reaper.store import Store, StoreError
 from reaper.web.state import Configuration, Job, Status
 
 _log = structlog.get_logger(__name__)
@@ -31,11 +31,11 @@ _log = structlog.get_logger(__name__)
 WATCH_EVERY: Final = 5.0
 #: How long to wait, in seconds, before the next try to put a registry back that is left read-only.
 RECOVER_EVERY: Final = 60.0
+#: How often, in seconds, to look into the store for what other processes have done.
+LOOK_UP_EVERY: Final = 60.0
 _BEAT_EVERY: Final = 1.0
 #: A heartbeat that is older, in seconds, means that the event loop hangs.
 _DEAD_AFTER: Final = 60.0
-#: What metrics call the jobs.
-_KINDS: Final = {"run": "run", "collect": "collection"}
 #: Settings that a running daemon cannot change.
 _FIXED: Final = ("store", "web", "leader_election")
 
@@ -164,6 +164,10 @@ class Daemon:
             _log.error("configuration_invalid", error=error.message, in_force_since=self._loaded.at)
             return
         before = self._loaded
+        for gone in {one.name for one in before.settings.registries} - {
+            one.name for one in loaded.settings.registries
+        }:
+            self._metrics.retire_registry(gone)
         for name in _FIXED:
             if getattr(loaded.settings, name) != getattr(before.settings, name):
                 _log.warning("restart_needed", setting=name)
@@ -196,7 +200,8 @@ class Daemon:
                 _url(registry.url),
                 clock=self._clock,
             )
-            recorder.seed()
+            collects = registry.collect.via != "none"
+            recorder.configured(undo_window=registry.collect.undo_window if collects else None)
             self._stations[registry.name] = Station(
                 registry,
                 settings,
@@ -208,6 +213,7 @@ class Daemon:
                 on_source=self._source_read,
                 clock=self._clock,
             )
+            self._stations[registry.name].look_up()
         self._schedules.apply(loaded.jobs, settings.jitter)
         self._read_last()
 
@@ -217,19 +223,29 @@ class Daemon:
         metrics.read(source.complete, source.at, source.images, source.unreadable)
 
     def _announce(self) -> None:
-        """Tell the metrics when each job is due."""
-        for spec in self._loaded.jobs:
-            pause = interval(spec.schedule, self._clock())
-            self._metrics.registry(spec.registry).scheduled(
-                _KINDS[spec.kind], self._schedules.next_at(spec), pause.total_seconds() if pause else None
-            )
+        """Tell the metrics when each registry's next run and collection are due."""
+        for registry in self._loaded.settings.registries:
+            jobs = [spec for spec in self._loaded.jobs if spec.registry == registry.name]
+            runs = [spec for spec in jobs if spec.kind == "run"]
+            # Without a schedule of their own, collections take place as part of the runs.
+            collects = registry.collect.via != "none" and not self._loaded.settings.dry_run
+            with_runs = collects and registry.collect.schedule is None
+            collections = runs if with_runs else [spec for spec in jobs if spec.kind == "collect"]
+            for kind, specs in (("run", runs), ("collection", collections)):
+                due = [at for at in map(self._schedules.next_at, specs) if at is not None]
+                pauses = [interval(spec.schedule, self._clock()) for spec in specs]
+                shortest = min((pause for pause in pauses if pause is not None), default=None)
+                self._metrics.registry(registry.name).scheduled(
+                    kind, min(due, default=None), None if shortest is None else shortest.total_seconds()
+                )
 
     def _take_up(self) -> None:
         """Begin to work: put right what was cut short, make up for what was missed, run if asked to."""
         settings, now = self._loaded.settings, self._clock()
         self._read_last()
         for name, station in self._stations.items():
-            if not settings.dry_run and station.was_cut_short():
+            station.look_up()
+            if station.was_cut_short() and not settings.dry_run:
                 self._spawn(self._put_right(name), station)
         for spec in self._loaded.jobs:
             last = self._last.get(spec)
@@ -333,8 +349,12 @@ class Daemon:
 
     async def _watch(self) -> None:
         """Reload when a file of the configuration changes."""
+        looked_up = time.monotonic()
         while True:
             await asyncio.sleep(self._watch_every)
+            if time.monotonic() - looked_up > LOOK_UP_EVERY:
+                await self._look_up()
+                looked_up = time.monotonic()
             now = await asyncio.to_thread(self._files.fingerprint, self._loaded)
             if now == self._fingerprint:
                 # A change that was not valid has been taken back.
@@ -342,6 +362,17 @@ class Daemon:
             elif now != self._rejected:
                 self._rejected = now
                 self.reload()
+
+    async def _look_up(self) -> None:
+        """Tell the metrics what others have done: runs by hand, and restores."""
+        for name, station in list(self._stations.items()):
+            if self._turns[name].locked():
+                continue
+            try:
+                await asyncio.to_thread(station.look_up)
+            except StoreError as error:
+                # The next run needs the store, and says so aloud.
+                _log.warning("store_not_read", error=error.message)
 
     def _job(self, spec: JobSpec) -> Job:
         return Job(

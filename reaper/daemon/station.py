@@ -83,11 +83,13 @@ class Station:
                 _log.error("run_failed", registry=self._registry.name, error=error.message)
                 self._recorder.run_without_report(began, self._clock())
                 return self._notice(Outcome.FAILED, "-", began, lines=[error.message])
+            finally:
+                self._recorder.nothing_under_way()
 
     async def collect(self) -> Notice | None:
         """Collect once, as far as nothing may still be undone; else a later run makes up for it."""
         async with self._turn:
-            if self._stopping:
+            if self._stopping or self._settings.dry_run:
                 return None
             began = self._clock()
             try:
@@ -98,6 +100,7 @@ class Station:
             except ReaperError as error:
                 _log.error("collection_failed", registry=self._registry.name, error=error.message)
                 report = CollectionReport(self._registry.collect.via, "failed", detail=error.message)
+                self._recorder.collected(report, (self._clock() - began).total_seconds())
             self._recorder.undoable()
             if report.outcome != "failed":
                 return None
@@ -107,7 +110,14 @@ class Station:
     def was_cut_short(self) -> bool:
         """Tell whether a collection of this registry was begun and never ended."""
         url = parse_address(self._registry.url).url
-        return cut_short(self._store, url) is not None
+        found = cut_short(self._store, url) is not None
+        if found:
+            self._recorder.cut_short()
+        return found
+
+    def look_up(self) -> None:
+        """Tell the metrics what other processes have done on this registry meanwhile."""
+        self._recorder.seed(audits=self._settings.dry_run)
 
     async def recover(self) -> Notice | None:
         """Put the registry back where a collection was cut short; return what went wrong with that."""
@@ -165,6 +175,7 @@ class Station:
                 client, self._store, collection, clock=self._clock, may_write=self._may_write
             )
             if report.outcome == "postponed":
+                self._recorder.collected(report, 0.0)
                 await collection.owe()
             return report
 

@@ -396,9 +396,12 @@ class RegistryMetrics:
             made = self._clock() - timedelta(seconds=oldest_seconds)
             self._gauge(catalogue.JOURNAL_OLDEST).set(made.timestamp())
 
-    def undo_window(self, seconds: float) -> None:
-        """Say how long a delete stays undoable before a collection, where there are collections."""
-        self._gauge(catalogue.UNDO_WINDOW).set(seconds)
+    def undo_window(self, seconds: float | None) -> None:
+        """Say how long a delete stays undoable before a collection; None: there are no collections."""
+        if seconds is None:
+            self._drop(catalogue.UNDO_WINDOW)
+        else:
+            self._gauge(catalogue.UNDO_WINDOW).set(seconds)
 
     def event(self, action: str, outcome: str, count: int = 1) -> None:
         """Count events of the registry.

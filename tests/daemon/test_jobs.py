@@ -53,10 +53,13 @@ def test_a_collection_has_its_own_schedule() -> None:
         {"name": "main", "url": "https://a.example", "collect": collect},
         {"name": "other", "url": "https://b.example"},
     ]
-    given = Settings.model_validate({"registries": registries, "schedule": "0 2 * * *"})
+    given = Settings.model_validate({"registries": registries, "schedule": "0 2 * * *", "dry_run": False})
     jobs = plan_jobs(given, {"main": [policy("a")], "other": [policy("b")]})
     assert [(job.registry, job.kind, job.schedule.crontab, job.policies) for job in jobs] == [
         ("main", "run", "0 2 * * *", ("a",)),
         ("main", "collect", "0 4 * * sun", ()),
         ("other", "run", "0 2 * * *", ("b",)),
     ]
+    # A daemon that only audits collects nothing.
+    audits = plan_jobs(given.model_copy(update={"dry_run": True}), {"main": [policy("a")], "other": []})
+    assert [job.kind for job in audits] == ["run"]
