@@ -141,9 +141,9 @@ def transport_error(error: BaseException, address: Address, what: str) -> Regist
         )
     if isinstance(cause, aiohttp.ClientPayloadError):
         return TruncatedError(f"{what}: the answer ended too early")
-    if isinstance(error, (httpx.TimeoutException, TimeoutError)) and not isinstance(
-        cause, aiohttp.ClientConnectionError
-    ):
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return UnreachableError(f"{address} cannot be reached: no connection in time")
+    if isinstance(error, (httpx.ReadTimeout, TimeoutError)):
         return UnreachableError(f"{what}: no answer in time")
     return UnreachableError(f"{address} cannot be reached: {_reason(cause)}")
 
