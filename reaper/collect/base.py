@@ -92,6 +92,8 @@ class Capabilities:
     collects: bool = True
     #: ``read_only_on`` and ``read_only_off`` do something.
     read_only: bool = False
+    #: ``read_only_on`` stops the registry, and ``read_only_off`` starts it again, which is its restart.
+    stops: bool = False
     #: ``restart`` does something.
     restart: bool = False
     #: ``collect`` can be asked for a dry run.

@@ -42,6 +42,8 @@ CONFIRMATIONS: Final = 3
 
 _NOT_READ_ONLY: Final = frozenset({Mode.WRITABLE, Mode.DELETES_DISABLED})
 _ANY: Final = frozenset(Mode)
+#: No answer at all, where a probe's mode would stand.
+_SILENT: Final = None
 
 _READ_ONLY_WARNING: Final = (
     "collect.read_only is not configured: an image pushed during the collection can lose layers"
@@ -137,7 +139,7 @@ async def run_procedure(
         text
         for missing, text in (
             (not can.read_only, _READ_ONLY_WARNING),
-            (not can.restart, _RESTART_WARNING),
+            (not can.restart and not can.stops, _RESTART_WARNING),
             (not can.dry_run, _PREVIEW_WARNING),
         )
         if missing
@@ -213,7 +215,8 @@ class _Procedure:
         try:
             if guarded:
                 await self._collector.read_only_on()
-                await self._prove(frozenset({Mode.READ_ONLY}))
+                stops = self._collector.capabilities.stops
+                await self._prove(frozenset({_SILENT if stops else Mode.READ_ONLY}))
                 await self._record_phase(Phase.COLLECTING)
             self.began = True
             self.collected = await self._collect(guarded=guarded)
@@ -301,7 +304,7 @@ class _Procedure:
             if mode in _NOT_READ_ONLY:
                 return
 
-    async def _prove(self, wanted: frozenset[Mode]) -> None:
+    async def _prove(self, wanted: frozenset[Mode | None]) -> None:
         """Wait until the registry has answered in a ``wanted`` mode several times in a row.
 
         Raises:
@@ -312,22 +315,30 @@ class _Procedure:
         try:
             async with asyncio.timeout(self._waits.settle) as limit:
                 while in_a_row < CONFIRMATIONS:
+                    mode: Mode | None
                     try:
                         mode = await self._probe()
                     except ReaperError as error:
-                        last, in_a_row = f"it does not answer ({error})", 0
+                        last, mode = f"it does not answer ({error})", _SILENT
                     else:
                         last = f"it is {mode}"
-                        in_a_row = in_a_row + 1 if mode in wanted else 0
+                    in_a_row = in_a_row + 1 if mode in wanted else 0
                     if in_a_row < CONFIRMATIONS:
                         await asyncio.sleep(self._waits.poll)
         except TimeoutError:
             if not limit.expired():
                 raise
-            expected = " or ".join(sorted(wanted)) if wanted != _ANY else "any answer"
             raise CollectError(
-                f"waited {self._waits.settle:g} seconds for the registry to be {expected}, but {last}"
+                f"waited {self._waits.settle:g} seconds for the registry to {_described(wanted)}, but {last}"
             ) from None
+
+
+def _described(wanted: frozenset[Mode | None]) -> str:
+    if wanted == _ANY:
+        return "answer"
+    if _SILENT in wanted:
+        return "stop answering"
+    return "be " + " or ".join(sorted(mode for mode in wanted if mode is not None))
 
 
 async def _agree_on_emptiness(has_repositories: HasRepositories | None) -> None:
