@@ -110,7 +110,7 @@ class Helm:
 
     def lint(self, values: Sequence[Path] = ()) -> str:
         """Lint, warnings counting as errors; returns what was said. Raises HelmError."""
-        return self._run("lint", "--strict", str(self._chart), *_files(values))
+        return self._said("lint", "--strict", str(self._chart), *_files(values))
 
     def template(
         self,
@@ -121,20 +121,43 @@ class Helm:
         settings: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Return the objects an installation would make. ``settings`` are ``KEY=JSON``. Raises HelmError."""
-        options = [part for setting in settings for part in ("--set-json", setting)]
         text = self._run(
-            "template", release, str(self._chart), "--namespace", namespace, *_files(values), *options
+            "template",
+            release,
+            str(self._chart),
+            "--namespace",
+            namespace,
+            *_files(values),
+            *_options(settings),
         )
         return objects(text)
 
     def notes(self, values: Sequence[Path] = (), *, settings: Sequence[str] = ()) -> str:
         """Return what an installation would tell the person who does it (helm 4). Raises HelmError."""
-        options = [part for setting in settings for part in ("--set-json", setting)]
         said = self._run(
             "install", "release", str(self._chart), "--namespace", "images", "--dry-run=client",
-            *_files(values), *options,
+            *_files(values), *_options(settings),
         )  # fmt: skip
         return said.partition("\nNOTES:\n")[2]
+
+    def install(
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        values: Sequence[Path] = (),
+        *,
+        release: str = "release",
+        settings: Sequence[str] = (),
+    ) -> str:
+        """Install or upgrade in a cluster; returns all that was said, warnings too. Raises HelmError."""
+        return self._said(
+            "upgrade", "--install", release, str(self._chart), "--kubeconfig", str(kubeconfig),
+            "--namespace", namespace, *_files(values), *_options(settings),
+        )  # fmt: skip
+
+    def uninstall(self, kubeconfig: Path, namespace: str, *, release: str = "release") -> str:
+        """Remove a release; returns what was said. Raises HelmError."""
+        return self._said("uninstall", release, "--kubeconfig", str(kubeconfig), "--namespace", namespace)
 
     def package(self, into: Path) -> Path:
         """Make the archive of the chart in a folder; returns it. Raises HelmError."""
@@ -143,6 +166,15 @@ class Helm:
         return archive
 
     def _run(self, *arguments: str) -> str:
+        """Return the standard output."""
+        return self._ended(arguments).stdout
+
+    def _said(self, *arguments: str) -> str:
+        """Return everything that was said: warnings of the API server are on standard error."""
+        answer = self._ended(arguments)
+        return answer.stdout + answer.stderr
+
+    def _ended(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         answer = subprocess.run(
             [str(self._binary), *arguments],
             env=self._environment,
@@ -154,7 +186,7 @@ class Helm:
         )
         if answer.returncode != 0:
             raise HelmError(f"{answer.stdout}{answer.stderr}".strip())
-        return answer.stdout
+        return answer
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -164,3 +196,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 def _files(values: Sequence[Path]) -> list[str]:
     return [part for file in values for part in ("--values", str(file))]
+
+
+def _options(settings: Sequence[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set-json", setting)]

@@ -79,6 +79,8 @@ _CONTRADICTIONS: Sequence[tuple[Sequence[str], str]] = [
         ["store.sqlite.persistence.enabled=false", "config.dry_run=false"],
         "deletes could not be undone once the pod is gone",
     ),
+    (["terminationGracePeriodSeconds=45"], "shutdown_grace is 45s, but pods are killed after 45 s"),
+    (['config.shutdown_grace="2m"'], "shutdown_grace is 2m, but pods are killed after 60 s"),
     (["serviceAccount.create=false"], "the roles would go to the namespace's default service account"),
     (["serviceAccount.automount=false"], "need the cluster, and serviceAccount.automount is false"),
     (

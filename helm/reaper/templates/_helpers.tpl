@@ -94,3 +94,8 @@ annotations:
 {{- define "reaper.port" -}}
 {{- regexFind "[0-9]+$" .Values.config.web.listen }}
 {{- end }}
+
+{{- /* Seconds of a duration such as 15m. */ -}}
+{{- define "reaper.seconds" -}}
+{{- mul (regexFind "^[0-9]+" . | int64) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400 "w" 604800) (regexFind "[smhdw]$" .)) }}
+{{- end }}

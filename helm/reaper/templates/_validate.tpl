@@ -123,6 +123,10 @@
 {{- if and $sqlite (eq (.Values.updateStrategy.type | default "") "RollingUpdate") }}
 - updateStrategy RollingUpdate would run two pods on one SQLite database: use Recreate, or store.type postgresql
 {{- end }}
+{{- $grace := .Values.config.shutdown_grace }}
+{{- if ge (include "reaper.seconds" $grace | int64) (int64 .Values.terminationGracePeriodSeconds) }}
+- config.shutdown_grace is {{ $grace }}, but pods are killed after {{ .Values.terminationGracePeriodSeconds }} s: raise terminationGracePeriodSeconds
+{{- end }}
 {{- if gt (int .Values.replicaCount) 1 }}
 {{- if $sqlite }}
 - replicaCount is {{ .Values.replicaCount }}: replicas cannot share SQLite, use store.type postgresql
