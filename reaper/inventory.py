@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,12 +13,13 @@ from reaper.concurrency import collect
 from reaper.core.errors import ReaperError
 from reaper.core.manifest import (
     IMAGE_CONFIGS,
+    ImageConfig,
     Kind,
     Manifest,
     ManifestError,
     kind_of,
+    parse_config,
     parse_manifest,
-    parse_time,
 )
 from reaper.core.reference import subject_of_tag
 from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 
 #: Indexes of indexes are allowed, but nobody nests them deeper than this on purpose.
 MAX_DEPTH = 8
+_UNREAD = ImageConfig()
 _TOO_DEEP = f"an index is nested more than {MAX_DEPTH} deep"
 
 
@@ -53,7 +54,7 @@ class _Reading:
     repository: str
     tags: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
-    created: dict[str, datetime | None] = field(default_factory=dict)
+    configs: dict[str, ImageConfig] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
@@ -107,7 +108,7 @@ class Inventory:
         )
         if reading.problems:
             raise IncompleteError(repository, reading.problems, reading.tags)
-        return self._snapshot(reading, record)
+        return self._snapshot(reading, record, await self._left_over(reading, record))
 
     async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
         """Return the snapshot with the referrers that the registry's referrers API lists for ``digests``.
@@ -122,7 +123,10 @@ class Inventory:
             snapshot.repository,
             {tag.name: tag.digest for tag in snapshot.tags.values()},
             {digest: entry.manifest for digest, entry in snapshot.manifests.items()},
-            {digest: entry.config_created for digest, entry in snapshot.manifests.items()},
+            {
+                digest: ImageConfig(entry.config_created, entry.platform)
+                for digest, entry in snapshot.manifests.items()
+            },
             set(snapshot.missing),
         )
         record = await asyncio.to_thread(self._store.observations.load, self._registry, snapshot.repository)
@@ -143,9 +147,10 @@ class Inventory:
         if reading.problems:
             raise IncompleteError(snapshot.repository, reading.problems, reading.tags)
         found = {
-            digest: ManifestEntry(manifest, config_created=reading.created.get(digest))
+            digest: ManifestEntry(manifest, config_created=config.created, platform=config.platform)
             for digest, manifest in reading.manifests.items()
             if digest not in snapshot.manifests
+            for config in (reading.configs.get(digest, _UNREAD),)
         }
         return replace(
             snapshot, manifests={**snapshot.manifests, **found}, missing=frozenset(reading.missing)
@@ -253,8 +258,8 @@ class Inventory:
                 )
             except ManifestError as error:
                 reading.problems.append(f"manifest {entry.digest}: {error}")
-            if entry.config_read:
-                reading.created[entry.digest] = entry.config_created
+            if entry.config is not None:
+                reading.configs[entry.digest] = entry.config
 
         async def fetch(digest: str) -> CachedManifest | None:
             try:
@@ -274,7 +279,7 @@ class Inventory:
             await asyncio.to_thread(self._store.manifests.save, new)
 
     async def _read_configs(self, reading: _Reading) -> None:
-        """Read the build time from each image's config, once in its life."""
+        """Read each image's config, once in its life."""
 
         async def ask(manifest: Manifest) -> str | None:
             config = manifest.config
@@ -289,13 +294,13 @@ class Inventory:
                 # The image is broken already; it can be judged by its other times. `verify` reports it.
                 _log.warning("config_missing", repository=reading.repository, digest=manifest.digest)
                 return None
-            reading.created[manifest.digest] = _created_in(content)
+            reading.configs[manifest.digest] = parse_config(content)
             return manifest.digest
 
         wanted = [
             manifest
             for manifest in reading.manifests.values()
-            if manifest.digest not in reading.created
+            if manifest.digest not in reading.configs
             and manifest.config is not None
             and manifest.config.media_type in IMAGE_CONFIGS
         ]
@@ -303,10 +308,29 @@ class Inventory:
             digest for digest in await collect(wanted, ask, limit=self._concurrency) if digest is not None
         ]
         if read:
-            times = {digest: reading.created[digest] for digest in read}
-            await asyncio.to_thread(self._store.manifests.save_created, times)
+            configs = {digest: reading.configs[digest] for digest in read}
+            await asyncio.to_thread(self._store.manifests.save_configs, configs)
 
-    def _snapshot(self, reading: _Reading, record: RepositoryRecord) -> Snapshot:
+    async def _left_over(self, reading: _Reading, record: RepositoryRecord) -> dict[str, str]:
+        """Return the parts of deleted manifests that an interrupted sweep did not reach, each with its owner.
+
+        One that came after its owner's delete had begun is somebody's who wants it.
+        """
+        children = {child.digest for m in reading.manifests.values() for child in m.children}
+        orphans = reading.manifests.keys() - children - set(reading.tags.values())
+        orphans |= {digest for tag, digest in reading.tags.items() if subject_of_tag(tag) in reading.missing}
+        if not orphans:
+            return {}
+        known = await asyncio.to_thread(self._store.journal.left_over, self._registry, reading.repository)
+        return {
+            digest: left.owner
+            for digest, left in known.items()
+            if digest in orphans and record.manifests[digest].first_seen <= left.since
+        }
+
+    def _snapshot(
+        self, reading: _Reading, record: RepositoryRecord, left_over: Mapping[str, str]
+    ) -> Snapshot:
         tags = {}
         for name, digest in reading.tags.items():
             seen = record.tags[name]
@@ -316,9 +340,11 @@ class Inventory:
         manifests = {}
         for digest, manifest in reading.manifests.items():
             known = record.manifests[digest]
+            config = reading.configs.get(digest, _UNREAD)
             manifests[digest] = ManifestEntry(
                 manifest,
-                config_created=reading.created.get(digest),
+                config_created=config.created,
+                platform=config.platform,
                 first_seen=known.first_seen,
                 untagged_since=known.untagged_since,
                 pushed_event=known.pushed_event,
@@ -330,6 +356,7 @@ class Inventory:
             tags,
             manifests,
             frozenset(reading.missing),
+            left_over,
             inventoried_since=record.inventoried_since,
             pulls_tracked_since=self._store.events.pulls_tracked_since(self._registry, self._now),
         )
@@ -355,12 +382,3 @@ def _subjects(reading: _Reading) -> Iterable[str]:
     """Yield what referrers refer to, by their ``subject`` or by their tags' names."""
     yield from (subject for tag in reading.tags if (subject := subject_of_tag(tag)) is not None)
     yield from (m.subject for m in reading.manifests.values() if m.subject is not None)
-
-
-def _created_in(content: bytes) -> datetime | None:
-    """Return a config's ``created``; a config that is no JSON object has none."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return parse_time(document.get("created")) if isinstance(document, dict) else None

@@ -334,6 +334,18 @@ class TestCost:
 
         look(work)
 
+    def test_what_an_image_is_for_is_read_with_its_time_and_remembered(
+        self, pusher: Pusher, look: Look[Any]
+    ) -> None:
+        pusher.push("a", build_image(seed=1, created=BUILT, platform="linux/arm64/v8"), "v1")
+
+        async def work(eye: Eye) -> None:
+            for _ in range(2):
+                (entry,) = (await eye.read()).manifests.values()
+                assert (entry.config_created, entry.platform) == (BUILT, "linux/arm64/v8")
+
+        look(work)
+
     def test_without_times_no_config_is_read(self, pusher: Pusher, look: Look[Any]) -> None:
         pusher.push("a", build_image(seed=1, created=BUILT), "v1")
 

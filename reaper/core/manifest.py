@@ -77,6 +77,14 @@ class Descriptor:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an image's config says of it. ``created`` is as it stands there, believable or not."""
+
+    created: datetime | None = None
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One manifest, as far as retention needs it. ``size`` is the length of its bytes.
 
@@ -119,7 +127,8 @@ def parse_time(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        # RFC 3339 allows the T and the Z in lower case, which Python does not.
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
@@ -167,6 +176,17 @@ def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
         artifact_type=reader.artifact_type(),
         created_annotation=reader.created_annotation(),
     )
+
+
+def parse_config(content: bytes) -> ImageConfig:
+    """Return what an image's config says; one that is no JSON object says nothing."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return ImageConfig()
+    if not isinstance(document, dict):
+        return ImageConfig()
+    return ImageConfig(parse_time(document.get("created")), _platform(document))
 
 
 def _is_blob(listed: Descriptor) -> bool:

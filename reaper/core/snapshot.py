@@ -43,7 +43,7 @@ class ManifestEntry:
 
     ``untagged_since`` is when reaper first saw the manifest without a tag, and None while it has one.
     ``config_created`` is the config's ``created`` as it stands there; whether it is believable is for
-    `reaper.core.times` to say.
+    `reaper.core.times` to say. ``platform`` is the config's as well.
     """
 
     manifest: Manifest
@@ -53,6 +53,7 @@ class ManifestEntry:
     pushed_event: datetime | None = None
     product_pushed: datetime | None = None
     pulled: datetime | None = None
+    platform: str | None = None
 
     @property
     def digest(self) -> str:
@@ -66,7 +67,8 @@ class Snapshot:
 
     A repository that could not be read completely never becomes a snapshot. ``manifests`` holds every
     manifest reachable from a tag, and every untagged one that reaper knows of and that still exists.
-    ``missing`` are children and subjects that the registry says it does not have.
+    ``missing`` are children and subjects that the registry says it does not have. ``left_over`` are parts of
+    manifests that a plan has deleted, each with that manifest: they were to go with it, and were not reached.
     ``inventoried_since`` is when the repository was first read completely, None before the second time.
     ``pulls_tracked_since`` is when pull notifications of this registry began, None without them.
     """
@@ -76,6 +78,7 @@ class Snapshot:
     tags: Mapping[str, TagEntry] = field(default_factory=dict)
     manifests: Mapping[str, ManifestEntry] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
+    left_over: Mapping[str, str] = field(default_factory=dict)
     inventoried_since: datetime | None = None
     pulls_tracked_since: datetime | None = None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, select, update
 
+from reaper.core.manifest import ImageConfig
 from reaper.store.database import Database, chunks
 from reaper.store.tables import manifests, repository_manifests
 
@@ -17,7 +18,7 @@ class CachedManifest:
     """A manifest's exact bytes, and what its config said.
 
     ``config_read`` tells that the config was looked at (or has nothing to say); ``config_created`` is then
-    its ``created``, or None where it names no time.
+    its ``created``, or None where it names no time, and ``config_platform`` its platform.
     """
 
     digest: str
@@ -25,6 +26,12 @@ class CachedManifest:
     content: bytes
     config_created: datetime | None = None
     config_read: bool = False
+    config_platform: str | None = None
+
+    @property
+    def config(self) -> ImageConfig | None:
+        """What the config said; None where it was not read."""
+        return ImageConfig(self.config_created, self.config_platform) if self.config_read else None
 
 
 class Manifests:
@@ -51,6 +58,7 @@ class Manifests:
                 "content": entry.content,
                 "config_created": entry.config_created,
                 "config_read": entry.config_read,
+                "config_platform": entry.config_platform,
             }
             for entry in entries
         ]
@@ -62,26 +70,32 @@ class Manifests:
             set_={
                 "config_created": insert.excluded.config_created,
                 "config_read": insert.excluded.config_read,
+                "config_platform": insert.excluded.config_platform,
             },
             where=insert.excluded.config_read,
         )
         with self._database.writing() as connection:
             connection.execute(statement, rows)
 
-    def save_created(self, times: Mapping[str, datetime | None]) -> None:
-        """Note that the configs of these manifests were read, and the ``created`` of each, if it has one.
+    def save_configs(self, configs: Mapping[str, ImageConfig]) -> None:
+        """Note that the configs of these manifests were read, and what each said.
 
         A manifest that is not in the cache is passed over.
         """
-        if not times:
+        if not configs:
             return
         statement = (
             update(manifests)
             .where(manifests.c.digest == bindparam("of"))
-            .values(config_created=bindparam("created"), config_read=True)
+            .values(
+                config_created=bindparam("created"),
+                config_platform=bindparam("platform"),
+                config_read=True,
+            )
         )
         with self._database.writing() as connection:
-            connection.execute(statement, [{"of": digest, "created": at} for digest, at in times.items()])
+            rows = [{"of": digest, **asdict(config)} for digest, config in configs.items()]
+            connection.execute(statement, rows)
 
     def prune(self) -> int:
         """Drop the manifests that no repository of any registry has any more; return how many."""

@@ -113,6 +113,7 @@ manifests = Table(
     Column("content", Compressed, nullable=False),
     Column("config_created", Instant),
     Column("config_read", Boolean, nullable=False),
+    Column("config_platform", String),
 )
 
 repositories = Table(

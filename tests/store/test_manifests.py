@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from reaper.core.manifest import ImageConfig
 from reaper.store import CachedManifest, Store
 from tests.store.helpers import AT, REGISTRY, digest
 
@@ -27,21 +28,24 @@ def test_more_than_one_statement_holds(store: Store) -> None:
 
 
 def test_what_is_known_of_a_config_stays(store: Store) -> None:
-    read = replace(IMAGE, config_created=AT, config_read=True)
+    read = replace(IMAGE, config_created=AT, config_read=True, config_platform="linux/amd64")
     store.manifests.save([read])
     store.manifests.save([IMAGE])
     assert store.manifests.load([IMAGE.digest]) == {IMAGE.digest: read}
+    assert read.config == ImageConfig(AT, "linux/amd64")
+    assert IMAGE.config is None
     store.manifests.save([replace(read, config_created=None)])
     assert store.manifests.load([IMAGE.digest])[IMAGE.digest].config_created is None
 
 
 def test_the_config_may_be_read_later(store: Store) -> None:
     store.manifests.save([IMAGE, replace(IMAGE, digest=digest(2))])
-    store.manifests.save_created({IMAGE.digest: AT, digest(2): None, digest("unknown"): AT})
-    store.manifests.save_created({})
+    arm = ImageConfig(AT, "linux/arm64/v8")
+    store.manifests.save_configs({IMAGE.digest: arm, digest(2): ImageConfig(), digest("unknown"): arm})
+    store.manifests.save_configs({})
     found = store.manifests.load([IMAGE.digest, digest(2), digest("unknown")])
     assert found == {
-        IMAGE.digest: replace(IMAGE, config_created=AT, config_read=True),
+        IMAGE.digest: replace(IMAGE, config_created=AT, config_read=True, config_platform="linux/arm64/v8"),
         digest(2): replace(IMAGE, digest=digest(2), config_read=True),
     }
 
