@@ -134,8 +134,8 @@ def test_a_killed_leader_is_followed_when_its_lease_runs_out(start: Start, journ
     second.expect("gained")
     second.wait_for_write()
     assert reigns(journal) == ["first", "second"]
-    # The Lease was renewed at most a try's time before the last write, and then had to run out.
-    assert second.writes()[0] - first.writes()[-1] > QUICK[0] - QUICK[2] - 0.5
+    # Whatever delayed it, the first stops at its deadline, and the second waits for the whole duration.
+    assert second.writes()[0] - first.writes()[-1] >= QUICK[0] - QUICK[1]
 
 
 def test_a_frozen_leader_writes_nothing_when_it_thaws(start: Start, journal: Path) -> None:
