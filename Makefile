@@ -14,10 +14,10 @@ setup: ## make .venv/ with the reaper command in it (nothing to do when it is up
 	@test -n "$(PYTHON)" || { echo "setup: no python3 on PATH: install python3 (3.11 or newer)" >&2; exit 1; }
 	@$(PYTHON) -m devtools.environment
 
-tools: setup ## find or fetch the real registry and skopeo that tests and the demo use
+tools: setup ## find, fetch or build the real servers and programs that tests use
 	@$(BIN)/python -m devtools.tools
 
-demo: tools ## show a whole run against a real registry on this machine
+demo: setup ## show a whole run against a real registry on this machine
 	@$(BIN)/python -m devtools.demo
 
 test: lint types imports unit ## everything that has to pass
