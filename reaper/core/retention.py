@@ -382,6 +382,10 @@ class _Judge:
         return self._without_tag(digest, entry.untagged_since, "untagged")
 
     def _without_tag(self, digest: str, since: datetime | None, what: str) -> UntaggedDecision:
+        owner = self._snapshot.left_over.get(digest)
+        if owner is not None:
+            reason = f"left over from {short(owner)}, which was deleted"
+            return UntaggedDecision(digest, Decision.EXPIRE, reason, self._policies[0].name)
         covering = [policy for policy in self._policies if policy.untagged_keep_within is not None]
         if not covering:
             return UntaggedDecision(

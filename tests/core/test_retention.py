@@ -366,6 +366,21 @@ class TestGraph:
         assert kept(judge(look, policy(KeepNewest(2)))) == {name, "v1"}
         assert kept(judge(look, policy(KeepNewest(1)))) == {"v1"}
 
+    def test_what_an_interrupted_sweep_left_over_goes_without_a_policy_on_untagged(self) -> None:
+        part, other = image("part", "90d", seen="10d"), image("other", "90d", seen="10d")
+        signature, young = image("signature", None, seen="10d"), image("young", None, seen="2h")
+        name = digest("gone").replace(":", "-") + ".sig"
+        look = replace(
+            snapshot({name: signature}, part, other, young, first_inventory="20d", tag_seen={name: "10d"}),
+            left_over=dict.fromkeys([part.digest, signature.digest, young.digest], digest("gone")),
+        )
+        decisions = judge(look, policy(KeepAll(), minimum_age="24h"))
+        plan = build_plan(look, decisions, can_untag=False)
+        assert {step.digest for step in plan.steps} == {part.digest, signature.digest}
+        assert {step.reason for step in plan.steps} == {
+            f"left over from {digest('gone')[:19]}, which was deleted"
+        }
+
     @pytest.mark.parametrize(("keep_within", "expires"), [(None, False), ("30d", False), ("2d", True)])
     def test_untagged_and_orphaned_manifests_wait(self, keep_within: str | None, expires: bool) -> None:
         loose = image("loose", "90d", seen="10d")
