@@ -151,6 +151,11 @@ def _aliases(registry: RegistrySettings) -> Iterator[Alias]:
     yield from registry.hosts or ()
 
 
+def source_names(settings: InUseSettings) -> frozenset[str]:
+    """Return what `SourceState` calls the sources of images in use that the settings name."""
+    return frozenset(f"{source.kind} {source.name}" for source in _sources(settings))
+
+
 def _sources(settings: InUseSettings) -> Iterator[Source]:
     for cluster in settings.clusters:
         yield ClusterSource(

@@ -11,6 +11,8 @@ from typing import Any, Final
 import structlog
 
 from reaper import __version__
+from reaper.compose import source_names
+from reaper.config.settings import Settings
 from reaper.core.errors import ReaperError
 from reaper.daemon.configuration import ConfigurationFiles, Loaded
 from reaper.daemon.jobs import JobSpec, unscheduled
@@ -164,10 +166,7 @@ class Daemon:
             _log.error("configuration_invalid", error=error.message, in_force_since=self._loaded.at)
             return
         before = self._loaded
-        for gone in {one.name for one in before.settings.registries} - {
-            one.name for one in loaded.settings.registries
-        }:
-            self._metrics.retire_registry(gone)
+        self._retire(before.settings, loaded.settings)
         for name in _FIXED:
             if getattr(loaded.settings, name) != getattr(before.settings, name):
                 _log.warning("restart_needed", setting=name)
@@ -221,6 +220,13 @@ class Daemon:
         """Tell the metrics how a source of images in use was read."""
         metrics = self._metrics.cluster(str(source))
         metrics.read(source.complete, source.at, source.images, source.unreadable)
+
+    def _retire(self, before: Settings, now: Settings) -> None:
+        """Drop the metrics of what is no longer in the settings: nobody is to be alarmed by it."""
+        for name in {one.name for one in before.registries} - {one.name for one in now.registries}:
+            self._metrics.retire_registry(name)
+        for source in source_names(before.in_use) - source_names(now.in_use):
+            self._metrics.retire_cluster(source)
 
     def _announce(self) -> None:
         """Tell the metrics when each registry's next run and collection are due."""
@@ -357,7 +363,9 @@ class Daemon:
                 looked_up = time.monotonic()
             now = await asyncio.to_thread(self._files.fingerprint, self._loaded)
             if now == self._fingerprint:
-                # A change that was not valid has been taken back.
+                if self._error is not None:
+                    # A change that was not valid has been taken back.
+                    self._metrics.configuration_reloaded(True, self._loaded.at)
                 self._error = self._failed_at = self._rejected = None
             elif now != self._rejected:
                 self._rejected = now
