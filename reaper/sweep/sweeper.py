@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -62,7 +62,7 @@ class Sweeper:
         self._concurrency = concurrency
         self._freshness = freshness
 
-    async def sweep(self, plan: RepositoryPlan, tags: Mapping[str, str]) -> AsyncIterator[StepResult]:
+    async def sweep(self, plan: RepositoryPlan, tags: Mapping[str, str]) -> AsyncGenerator[StepResult, None]:
         """Carry out ``plan`` and yield what became of each step; stop between any two by not asking on.
 
         ``tags`` is what each tag of the repository pointed to when the plan was made. A step that can't be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,15 +70,27 @@ class Field:
         return build_plan(snapshot, decide([POLICY], snapshot, self.now), can_untag=can_untag)
 
     async def sweep(
-        self, plan: RepositoryPlan, *, run: str = "run", may_write: Callable[[], None] = lambda: None
+        self,
+        plan: RepositoryPlan,
+        *,
+        run: str = "run",
+        may_write: Callable[[], None] = lambda: None,
+        steps: int | None = None,
     ) -> list[StepResult]:
-        """Carry out a plan; what was sent before is forgotten."""
+        """Carry out a plan, or its first steps; what was sent before is forgotten."""
         self.clear()
         self.now += timedelta(days=1)
         sweeper = Sweeper(
             self.client, self.store, registry=REGISTRY, run_id=run, clock=self.clock, may_write=may_write
         )
-        return [result async for result in sweeper.sweep(plan, self.tags)]
+        results: list[StepResult] = []
+        async with aclosing(sweeper.sweep(plan, self.tags)) as sweeping:
+            while steps is None or len(results) < steps:
+                try:
+                    results.append(await anext(sweeping))
+                except StopAsyncIteration:
+                    break
+        return results
 
     async def clean(self, *, run: str = "run", can_untag: bool = False) -> list[StepResult]:
         """Plan, and carry the plan out at once."""

@@ -14,7 +14,7 @@ from reaper.core.reference import is_digest
 from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError
 from reaper.store import Action as JournalAction
 from reaper.store import State, StoreError, open_store
-from reaper.sweep import CAN_UNTAG, Outcome, StepResult, settle
+from reaper.sweep import CAN_UNTAG, Outcome, StepResult, settle, with_parts
 from tests.registry.proxy import hang_up
 from tests.sweep.conftest import REGISTRY, REPOSITORY, Field, On
 
@@ -479,6 +479,51 @@ class TestAnswers:
             assert "access is denied (403)" in result.detail
             assert len(field.sent("DELETE")) == 1
             assert field.states() == [State.CANCELLED]
+
+        on(work)
+
+
+class TestInterrupted:
+    """A sweep that ends between two steps leaves parts without a tag and without a parent."""
+
+    def test_the_next_run_deletes_what_was_left_over(self, pusher: Pusher, on: On) -> None:
+        child = build_image(seed="child")
+        index = build_index([child])
+        pusher.push(REPOSITORY, index, "old")
+        signature = pusher.push_signature(REPOSITORY, index)
+        pusher.push(REPOSITORY, NEW, "keep")
+
+        async def work(field: Field) -> None:
+            (first,) = await field.sweep(await field.plan(), steps=1)
+            assert first.step.digest == index.digest
+            snapshot = await field.look()
+            assert snapshot.left_over == {child.digest: index.digest, signature.digest: index.digest}
+            results = await field.clean(run="next")
+            assert outcomes(results) == {child.digest: Outcome.DONE, signature.digest: Outcome.DONE}
+            assert (await field.look()).left_over == {}
+            entries = [*field.journal(), *field.journal("next")]
+            assert {entry.digest for entry in with_parts(entries[:1], field.undoable())} == {
+                index.digest,
+                child.digest,
+                signature.digest,
+            }
+
+        on(work)
+
+    def test_what_somebody_pushed_since_is_not_left_over(self, pusher: Pusher, on: On) -> None:
+        child = build_image(seed="child")
+        pusher.push(REPOSITORY, build_index([child]), "old")
+
+        async def work(field: Field) -> None:
+            await field.sweep(await field.plan(), steps=1)
+            pusher.delete(REPOSITORY, child.digest)
+            await field.look()
+            pusher.push(REPOSITORY, child, "mine")
+            await field.look()
+            pusher.push(REPOSITORY, NEW, "mine")
+            snapshot = await field.look()
+            assert child.digest in snapshot.manifests
+            assert snapshot.left_over == {}
 
         on(work)
 
