@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         from reaper.daemon.configuration import ConfigurationFiles
         from reaper.daemon.leadership import leadership_of
         from reaper.daemon.service import Daemon
+        from reaper.observe.logging import configure_logging
         from reaper.observe.metrics import Metrics
         from reaper.run import utc_now
         from reaper.store import open_store
@@ -28,6 +29,9 @@ def register(app: typer.Typer) -> None:
         from reaper.web.server import WebServer
 
         settings = settings_of(common)
+        if "level" not in settings.log.model_fields_set:
+            # Nobody watches: what was done, each delete above all, has to stand in the log.
+            configure_logging(settings.log.format, "info")
         files = ConfigurationFiles(settings.file, overrides_of(common), common.registry)
         loaded = files.load(utc_now())
 
@@ -46,6 +50,10 @@ def register(app: typer.Typer) -> None:
                 loop.add_signal_handler(signal.SIGHUP, daemon.reload)
                 for number in (signal.SIGTERM, signal.SIGINT):
                     loop.add_signal_handler(number, daemon.stop)
+
+                def count_event(registry: str, action: str, outcome: str) -> None:
+                    metrics.registry(registry).event(action, outcome)
+
                 app = build_app(
                     daemon,
                     store,
@@ -53,7 +61,9 @@ def register(app: typer.Typer) -> None:
                     token=settings.web.read_token(),
                     events_secret=settings.web.read_events_secret(),
                     clock=utc_now,
-                    on_event=lambda registry, action, outcome: metrics.registry(registry).event(action, outcome),
+                    on_event=lambda registry, action, outcome: metrics.registry(registry).event(
+                        action, outcome
+                    ),
                 )
                 async with WebServer(app, settings.web.host, settings.web.port):
                     await daemon.run(settings.shutdown_grace)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -73,7 +72,6 @@ class WebServer:
         Raises:
             ListenError: the address is taken, or is not this machine's.
         """
-        _forward_logs()
         self._sockets = await asyncio.to_thread(_listen, self._host, self._port)
         self._task = asyncio.create_task(self._server.serve(sockets=self._sockets), name="web server")
         _log.info("web_server_started", url=self.url)
@@ -147,21 +145,3 @@ def _addresses(host: str, port: int) -> Iterator[tuple[int, str]]:
             f"cannot listen on {host}: {error.strerror}", hint="name an address of this machine (web.listen)"
         ) from error
     yield from dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
-
-
-class _Forward(logging.Handler):
-    """Writes uvicorn's log lines as the daemon's own."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log the record, its error included."""
-        # What uvicorn tells of its normal life is the daemon's to tell.
-        level = logging.DEBUG if record.levelno <= logging.INFO else record.levelno
-        _log.log(level, "web_server", message=record.getMessage(), exc_info=record.exc_info)
-
-
-def _forward_logs() -> None:
-    logger = logging.getLogger("uvicorn")
-    if not any(isinstance(handler, _Forward) for handler in logger.handlers):
-        logger.addHandler(_Forward())
-    logger.propagate = False
-    logger.setLevel(logging.INFO)

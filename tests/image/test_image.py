@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -27,6 +28,7 @@ from devtools.environment import ROOT
 from devtools.helm import MAJORS, Helm, helm_binary
 from devtools.helm_docs import CHART
 from devtools.images import build_image
+from devtools.kubernetes import KubernetesServer
 from devtools.ports import free_port
 from devtools.pusher import Pusher
 from devtools.registry_config import RegistryOptions
@@ -122,7 +124,13 @@ def built(tools: Tools, folder: Path) -> Iterator[Built]:
 
 @needs_root
 def test_the_image(
-    tools: Tools, helm: Helm, tmp_path: Path, make_registry: MakeRegistry, subtests: pytest.Subtests
+    tools: Tools,
+    helm: Helm,
+    tmp_path: Path,
+    make_registry: MakeRegistry,
+    kubernetes: KubernetesServer,
+    namespace: str,
+    subtests: pytest.Subtests,
 ) -> None:
     """One test, so that the image is built once."""
     with built(tools, tmp_path) as image:
@@ -130,7 +138,8 @@ def test_the_image(
             with subtests.test(check.__name__):
                 check(image)
         with subtests.test("runs_as_the_chart_has_it"):
-            runs_as_the_chart_has_it(image, helm, make_registry, tmp_path)
+            site = Site(image, helm, kubernetes, namespace, tmp_path)
+            runs_as_the_chart_has_it(site, make_registry)
 
 
 def says_what_it_is(image: Built) -> None:
@@ -203,27 +212,22 @@ def can_install_nothing(image: Built) -> None:
         assert (code, f"No module named {module}" in said) == (1, True)
 
 
-def runs_as_the_chart_has_it(image: Built, helm: Helm, make_registry: MakeRegistry, folder: Path) -> None:
-    """The daemon, with its pod's files, variables and command, audits a registry with TLS and a login."""
-    authority = trustme.CA()
-    certificate, key = folder / "server.pem", folder / "server.key"
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(str(key))
-    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    registry = make_registry(RegistryOptions(tls=(certificate, key), htpasswd={"reaper": "registry-secret"}))
-    trusted = folder / "ca.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    pusher = Pusher(registry.url, "reaper", "registry-secret", certificate_authority=trusted)
+def runs_as_the_chart_has_it(site: Site, make_registry: MakeRegistry) -> None:
+    """As its pod has it, the daemon audits a registry with TLS and a login, and asks its cluster."""
+    registry = make_registry(RegistryOptions(tls=site.certificate, htpasswd={"reaper": "registry-secret"}))
+    pusher = Pusher(registry.url, "reaper", "registry-secret", certificate_authority=site.authority)
     for number in range(7):  # of which the policy keeps five
         created = datetime.now(UTC) - timedelta(days=30 + number)
         pusher.push("services/api", build_image(seed=number, created=created), f"build-{number}")
     pushed = len(registry.access_log())
+    site.run_in_cluster(f"{registry.host}/services/api:build-6")
+    site.install(registry.url)
 
-    site = Site(image, helm, registry.url, trusted.read_text(), folder)
     with site.container("reaper") as daemon:
         site.wait_for("readinessProbe", daemon)
         site.wait_for("livenessProbe", daemon)
-        health = image.configuration["Healthcheck"]["Test"]
+        site.wait_for_metric("reaper_leader 1.0", daemon)
+        health = site.image.configuration["Healthcheck"]["Test"]
         assert health[0] == "CMD"
         assert site.run("reaper", health[1:])[0] == 0
         assert site.run("check")[0] == 0
@@ -238,46 +242,72 @@ def runs_as_the_chart_has_it(image: Built, helm: Helm, make_registry: MakeRegist
         assert daemon.stop() == 0, daemon.log
     assert site.run("reaper", health[1:])[0] != 0
     report = json.loads(audit[audit.index("{") :])
-    assert (report["outcome"], report["summary"]["expired_tags"]) == ("done", 2)
+    decisions = {tag["tag"]: tag["decision"] for tag in report["repositories"][0]["tags"]}
+    assert report["outcome"] == "done"
+    assert decisions == {f"build-{n}": "expire" if n == 5 else "keep" for n in range(7)}
     assert (site.root / "var/lib/reaper/reaper.db").stat().st_uid == _USER
     assert {access.method for access in registry.access_log()[pushed:]} == {"GET", "HEAD"}
 
 
 class Site:
-    """What the chart renders for one registry, and containers of it that run here."""
+    """The chart on a real API server, for one registry, and containers of its pods that run here."""
 
-    def __init__(self, image: Built, helm: Helm, url: str, authority: str, folder: Path) -> None:
-        self._image = image
-        self._folder = folder
+    def __init__(
+        self, image: Built, helm: Helm, kubernetes: KubernetesServer, namespace: str, folder: Path
+    ) -> None:
+        self.image = image
         self.root = folder / "volumes"
+        self.authority = folder / "ca.pem"
+        self.certificate = folder / "server.pem", folder / "server.key"
+        self._helm = helm
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._folder = folder
         self._port = free_port()
-        registry = {"name": "main", "url": url, "username": "reaper"}
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.authority))
+        issued = authority.issue_cert("127.0.0.1")
+        issued.private_key_pem.write_to_path(str(self.certificate[1]))
+        self.certificate[0].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+    def run_in_cluster(self, image: str) -> None:
+        """Let a pod of somebody else's run an image."""
+        metadata = {"name": "in-use", "namespace": "default"}
+        spec = {"containers": [{"name": "one", "image": image}]}
+        self._kubernetes.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    def install(self, url: str) -> None:
+        """Install the chart for a registry, and make the volumes of the daemon's pod."""
         values = {
-            "config.registries": [registry],
-            "config.in_use.clusters": [],
-            "config.run_at_start": True,
-            "service.port": self._port,
+            "config.registries": [{"name": "main", "url": url, "username": "reaper"}],
+            "config.leader_election.enabled": True,
             "config.web.listen": f"0.0.0.0:{self._port}",
+            "service.port": self._port,
             # This machine's network is the container's: not to be seen from elsewhere.
             "extraEnv": [{"name": "REAPER_WEB__LISTEN", "value": f"127.0.0.1:{self._port}"}],
             "secrets.registries.main": {"passwordSecret": {"name": "login"}, "caConfigMap": {"name": "ca"}},
         }
+        files = [CHART / "ci/sqlite-values.yaml"]
         settings = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-        objects = helm.template([CHART / "ci/sqlite-values.yaml"], settings=settings)
+        self._helm.install(self._kubernetes.kubeconfig(), self._namespace, files, settings=settings)
+        objects = self._helm.template(files, namespace=self._namespace, settings=settings)
         (deployment,) = (each for each in objects if each["kind"] == "Deployment")
         (test,) = (each for each in objects if each["kind"] == "Pod")
         (service,) = (each for each in objects if each["kind"] == "Service")
-        self.service = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+        self.service = f"{service['metadata']['name']}.{self._namespace}.svc"
+        self._pods = [deployment["spec"]["template"]["spec"], test["spec"]]
         self._contents = {
             ("Secret", "login"): {"password": "registry-secret"},
-            ("ConfigMap", "ca"): {"ca.crt": authority},
+            ("ConfigMap", "ca"): {"ca.crt": self.authority.read_text()},
             **kubelet.contents_of(objects),
         }
-        self._pods = [deployment["spec"]["template"]["spec"], test["spec"]]
-        kubelet.mount(self._pods[0], self.of("reaper"), self._contents, self.root)
-        group = self._pods[0]["securityContext"]["fsGroup"]
+        pod = self._pods[0]
+        kubelet.mount(pod, self.of("reaper"), self._contents, self.root)
+        assert pod["automountServiceAccountToken"] is True
+        token = self._kubernetes.service_account_token(self._namespace, pod["serviceAccountName"])
+        kubelet.mount_token(token, self._kubernetes.authority.read_text(), self._namespace, self.root)
         for path in (self.root, *self.root.rglob("*")):  # as a kubelet gives volumes to the pod's group
-            os.chown(path, 0, group, follow_symlinks=False)
+            os.chown(path, 0, pod["securityContext"]["fsGroup"], follow_symlinks=False)
         (self.root / "var/lib/reaper").chmod(0o2770)
 
     def of(self, name: str) -> Mapping[str, Any]:
@@ -289,13 +319,18 @@ class Site:
     def container(self, name: str, command: Sequence[str] | None = None) -> AbstractContextManager[Running]:
         """Start the container, or another command in it."""
         described = self.of(name)
-        own = [*described.get("command", self._image.configuration["Entrypoint"]), *described.get("args", ())]
-        places = [mount["mountPath"] for mount in described.get("volumeMounts", ())]
+        own = [*described.get("command", self.image.configuration["Entrypoint"]), *described.get("args", ())]
+        places = {mount["mountPath"] for mount in described.get("volumeMounts", ())} - {"/tmp"}
+        server = urlsplit(self._kubernetes.url)
+        cluster = {
+            "KUBERNETES_SERVICE_HOST": str(server.hostname),
+            "KUBERNETES_SERVICE_PORT": str(server.port),
+        }
         return container.running(
-            self._image.files,
+            self.image.files,
             command or own,
-            self._image.environment | kubelet.environment(described, self._contents),
-            {place: self.root / place.lstrip("/") for place in places if place != "/tmp"},
+            self.image.environment | cluster | kubelet.environment(described, self._contents),
+            {place: self.root / place.lstrip("/") for place in (*places, kubelet.TOKEN)},
             self._folder / f"{name}-{secrets.token_hex(4)}.log",
         )
 
@@ -309,17 +344,24 @@ class Site:
         described = self.of("reaper")
         ports = {port["name"]: port["containerPort"] for port in described["ports"]}
         request = described[probe]["httpGet"]
-        url = f"http://127.0.0.1:{ports[request['port']]}{request['path']}"
+        self._wait_for(f"http://127.0.0.1:{ports[request['port']]}{request['path']}", "", process)
+
+    def wait_for_metric(self, sample: str, process: Running) -> None:
+        """Return once the daemon exposes the sample."""
+        self._wait_for(f"http://127.0.0.1:{self._port}/metrics", f"\n{sample}\n", process)
+
+    def _wait_for(self, url: str, part: str, process: Running) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT
-        while not _succeeds(url):
+        while (answer := _get(url)) is None or part not in answer:
             assert process.code is None, process.log
             assert time.monotonic() < deadline, process.log
             time.sleep(_POLL)
 
 
-def _succeeds(url: str) -> bool:
+def _get(url: str) -> str | None:
+    """Return what a successful answer says, None without one."""
     try:
         with urlopen(url, timeout=_READY_TIMEOUT) as answer:
-            return bool(200 <= answer.status < 400)
+            return str(answer.read().decode())
     except (OSError, HTTPException):
-        return False
+        return None
