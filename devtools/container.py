@@ -255,7 +255,10 @@ def running(
     of this system by their place in the container, where they can be written to as far as the user may.
     """
     for place in mounts:
-        (files / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        folder = files / place.lstrip("/")
+        if not folder.resolve().is_relative_to(files.resolve()):
+            raise ValueError(f"{place} leads out of the container through a link")
+        folder.mkdir(parents=True, exist_ok=True)
     root = shlex.quote(str(files))
     lines = [
         f"mount --bind {root} {root}",

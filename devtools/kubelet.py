@@ -9,6 +9,9 @@ from typing import Any
 #: A mapping of objects: what each ConfigMap or Secret holds, by its kind and name.
 Contents = Mapping[tuple[str, str], Mapping[str, str]]
 
+#: Where a pod finds who it is.
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+
 _VERSION = "..2026_01_02_03_04_05.678901234"
 
 
@@ -40,6 +43,14 @@ def mount(pod: Mapping[str, Any], container: Mapping[str, Any], contents: Conten
             (folder / "..data").symlink_to(_VERSION)
         for name in {path.partition("/")[0] for path in files}:
             (folder / name).symlink_to(f"..data/{name}")
+
+
+def mount_token(token: str, authority: str, namespace: str, root: Path) -> None:
+    """Make the files that a pod's service account is known by, at `TOKEN` below ``root``."""
+    folder = root / TOKEN.lstrip("/")
+    folder.mkdir(parents=True)
+    for name, text in (("token", token), ("ca.crt", authority), ("namespace", namespace)):
+        (folder / name).write_text(text)
 
 
 def environment(container: Mapping[str, Any], contents: Contents) -> dict[str, str]:
