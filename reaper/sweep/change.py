@@ -216,4 +216,4 @@ class Change:
         _log.error(
             "delete_undone", repository=self._repository, digest=self._step.digest, tags=lost, reason=cause
         )
-        raise ChangedError(f"{cause}; all of it has been put back")
+        raise ChangedError(f"{cause}; all of it has been put back", put_back=lost)

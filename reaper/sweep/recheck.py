@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from reaper.concurrency import collect
 from reaper.core.errors import ReaperError
@@ -14,7 +14,14 @@ from reaper.registry import NotFoundError, RegistryClient
 
 
 class ChangedError(ReaperError):
-    """The registry is no longer as the plan saw it; the step it concerns is cancelled."""
+    """The registry is no longer as the plan saw it; the step it concerns is cancelled.
+
+    ``put_back`` are the tags that it had taken along before that was noticed, and that are there again.
+    """
+
+    def __init__(self, message: str, *, put_back: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.put_back = tuple(put_back)
 
 
 class Recheck:

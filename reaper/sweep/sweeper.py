@@ -33,11 +33,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step, what became of it, and why where it was not simply done."""
+    """A step, what became of it, and why where it was not simply done.
+
+    ``put_back`` are tags that the step had taken along, because they came too late to be seen before it.
+    """
 
     step: Step
     outcome: Outcome
     detail: str = ""
+    put_back: tuple[str, ...] = ()
 
 
 class Sweeper:
@@ -113,7 +117,7 @@ class Sweeper:
             return StepResult(step, Outcome.ABSENT, absent.message)
         except ChangedError as change:
             log.info("delete_cancelled", reason=change.message)
-            return StepResult(step, Outcome.CANCELLED, change.message)
+            return StepResult(step, Outcome.CANCELLED, change.message, change.put_back)
         except (DeletesDisabledError, ReadOnlyRegistryError):
             raise
         except (RegistryError, ManifestError) as error:

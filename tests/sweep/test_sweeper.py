@@ -303,6 +303,7 @@ class TestMeanwhile:
             (result,) = await field.sweep(plan)
             assert result.outcome is Outcome.CANCELLED
             assert "tag keep was put on it during the delete" in result.detail
+            assert result.put_back == ("keep",)
             assert field.states() == [State.RESTORED]
 
         on(work)
