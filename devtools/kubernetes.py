@@ -143,6 +143,7 @@ class KubernetesServer:
             raise KubernetesError("the API server is not running")
         os.kill(pid, signal.SIGSTOP)
         try:
+            _wait_until_stopped(pid)  # a thread may be about to answer
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -365,6 +366,15 @@ class _Child:
 
     def _tail(self) -> str:
         return _read(self._log)[self._log_start :][-8000:]
+
+
+def _wait_until_stopped(pid: int) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        while thread.exists() and thread.read_text().rpartition(")")[2].split()[0] != "T":
+            if time.monotonic() > deadline:
+                raise KubernetesError(f"process {pid} does not stop")
+            time.sleep(_POLL)
 
 
 def _is_etcd(url: str, name: str) -> bool:
