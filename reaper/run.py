@@ -22,7 +22,7 @@ from reaper.core.manifest import Manifest, ManifestError, parse_manifest
 from reaper.core.plan import Action, RepositoryPlan, build_plan, explain_shared
 from reaper.core.policy import Guard, Policy
 from reaper.core.reclaim import Ledger
-from reaper.core.retention import Decision, Decisions, decide
+from reaper.core.retention import BUILT_IN, Decision, Decisions, decide
 from reaper.core.selectors import EVERYTHING, Selector
 from reaper.core.snapshot import Snapshot
 from reaper.in_use import InUseGuard
@@ -76,11 +76,15 @@ class Counts:
     """What a run did, in figures that its report does not have.
 
     ``deleted`` are manifests by policy, ``skipped`` are planned steps that were not carried out, by what
-    became of them; ``partial`` are repositories that could not be read completely.
+    became of them; ``protected`` are tags by the built-in protection that explains why they are kept;
+    ``put_back`` are tags that came while their manifest was deleted; ``partial`` are repositories that could
+    not be read completely.
     """
 
     deleted: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    protected: Counter[str] = field(default_factory=Counter)
+    put_back: int = 0
     partial: int = 0
 
 
@@ -404,6 +408,7 @@ class Run:
             by_digest.setdefault(result.step.digest, []).append(result)
             if result.outcome in (StepOutcome.CANCELLED, StepOutcome.FAILED):
                 self.counts.skipped[result.outcome.value] += 1
+                self.counts.put_back += len(result.put_back)
             elif result.outcome is StepOutcome.DONE and result.step.action is Action.DELETE:
                 self.counts.deleted[result.step.policy] += 1
             if result.outcome is StepOutcome.FAILED:
@@ -431,6 +436,9 @@ class Run:
 
     def _count(self, entry: SpooledRepository) -> None:
         decisions = [tag.decision for tag in entry.report.tags]
+        self.counts.protected.update(
+            tag.rule for tag in entry.report.tags if tag.policy == BUILT_IN and tag.rule is not None
+        )
         self._summary = replace(
             self._summary,
             repositories=self._summary.repositories + 1,

@@ -104,8 +104,10 @@ class Recorder(Watch):
             guards=[guard.guard for guard in report.guards],
             repositories=summary.repositories,
             manifests=summary.manifests,
-            protected=None,
+            protected=counts.protected,
         )
+        for _ in range(counts.put_back):
+            self._metrics.tag_put_back()
 
     def phase(self, phase: Phase) -> None:
         """A collection takes its next step."""

@@ -237,7 +237,6 @@ class RegistryMetrics:
         self._clock = clock
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._protections: set[str] = set()
         #: Up to when the time that the registry is read-only has been counted; None while it is writable.
         self._counted: datetime | None = None
         for spec in CATALOGUE:
@@ -338,8 +337,7 @@ class RegistryMetrics:
         self._gauge(catalogue.MANIFESTS_TO_DELETE).set(manifests_to_delete)
         self._gauge(catalogue.RECLAIMABLE).set(reclaimable_bytes)
         if protected is not None:
-            self._protections |= set(protected)
-            for protection in self._protections:
+            for protection in catalogue.PROTECTED_TAGS.values["protection"]:
                 self._gauge(catalogue.PROTECTED_TAGS, protection).set(protected.get(protection, 0))
 
     def last_success(self, at: datetime) -> None:
@@ -439,7 +437,6 @@ class RegistryMetrics:
         with self._lock:
             self._count_read_only()
             self._counted = None
-            self._protections.clear()
         self._idle()
 
     def _count_read_only(self) -> None:

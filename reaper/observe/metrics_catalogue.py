@@ -65,6 +65,16 @@ KINDS_OF_SCHEDULE: Final = ("run", "collection", "verify")
 _METHODS: Final = ("GET", "HEAD", "PUT", "DELETE")
 _GUARDS: Final = ("max_deletions", "max_share", "min_tags", "empty_match", "clock", "in_use_unknown")
 
+_PROTECTIONS: Final = (
+    "latest",
+    "in-use",
+    "immutable",
+    "unknown-media-type",
+    "unknown-time",
+    "minimum-age",
+    "referrer",
+)
+
 _all: list[Spec] = []
 
 
@@ -203,9 +213,10 @@ TAGS = _gauge(
 )
 PROTECTED_TAGS = _gauge(
     "reaper_protected_tags",
-    "Tags at the last run that a built-in protection kept, by protection.",
+    "Tags at the last run whose being kept a built-in protection explains, by protection.",
     "registry",
     "protection",
+    values={"protection": _PROTECTIONS},
     leading=True,
     absent=_AFTER_A_RUN,
 )

@@ -34,7 +34,7 @@ def finish(
         guards=guards,
         repositories=2,
         manifests=30,
-        protected={"in_use": 2, "latest": 1},
+        protected={"in-use": 2, "latest": 1},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import threading
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devtools.docs import METRICS, metrics_page
 from devtools.prometheus import PrometheusError, check_metrics
 from reaper.collect import Outcome as CollectionOutcome
+from reaper.core import retention
 from reaper.core.retention import Decision
 from reaper.observe.metrics import Metrics
 from reaper.observe.metrics_catalogue import (
@@ -22,6 +24,7 @@ from reaper.observe.metrics_catalogue import (
     COLLECTIONS,
     DELETES_SKIPPED,
     OUTCOMES,
+    PROTECTED_TAGS,
     TAGS,
     Kind,
     Spec,
@@ -79,6 +82,8 @@ class TestCatalogue:
         assert set(OUTCOMES) == {outcome.value for outcome in Outcome}
         assert set(TAGS.values["decision"]) == {decision.value for decision in Decision}
         assert set(DELETES_SKIPPED.values["cause"]) == {outcome.value for outcome in StepOutcome} - {"done"}
+        named = re.findall(r'Verdict\(BUILT_IN, "([\w-]+)"', inspect.getsource(retention))
+        assert set(PROTECTED_TAGS.values["protection"]) == {*named, "referrer"}
         # A registry that collects by itself has no collections here.
         ends = {outcome.value for outcome in CollectionOutcome} - {"none"}
         assert set(COLLECTIONS.values["outcome"]) == ends | {"postponed"}
@@ -256,7 +261,7 @@ class TestRuns:
             manifests=0,
             protected={"latest": 4},
         )
-        assert value(metrics, "reaper_protected_tags", registry="main", protection="in_use") == 0
+        assert value(metrics, "reaper_protected_tags", registry="main", protection="in-use") == 0
         assert value(metrics, "reaper_protected_tags", registry="main", protection="latest") == 4
 
     def test_what_the_store_remembers_is_shown_before_the_first_run(self) -> None:

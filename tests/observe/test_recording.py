@@ -160,6 +160,8 @@ class TestRuns:
         counts = Counts(partial=1)
         counts.deleted["services"] += 3
         counts.skipped["failed"] += 1
+        counts.protected["in-use"] += 2
+        counts.put_back = 2
         guards = [GuardReport("max_share", "…", "team/app"), GuardReport("max_share", "…", "team/web")]
         world.recorder.run_started(world.now)
         world.recorder.run_finished(world.report(Outcome.PARTIAL, guards=guards), counts)
@@ -169,6 +171,9 @@ class TestRuns:
         assert world.value("reaper_deletes_skipped_total", cause="failed") == 1
         assert world.value("reaper_guard_tripped_total", guard="max_share") == 1
         assert world.value("reaper_tags", decision="expire") == 4
+        assert world.value("reaper_protected_tags", protection="in-use") == 2
+        assert world.value("reaper_protected_tags", protection="latest") == 0
+        assert world.value("reaper_tags_put_back_total") == 2
         assert world.value("reaper_journal_undoable_entries") == 0
 
     def test_a_run_by_hand_counts_and_ends_an_alert(self, world: World) -> None:
