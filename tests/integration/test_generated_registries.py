@@ -25,6 +25,7 @@ from reaper.registry import RegistryClient, RegistryOptions, parse_address
 from reaper.report.model import CollectionReport, RunReport
 from reaper.run import Run, RunOptions, utc_now
 from reaper.store import open_store
+from reaper.sweep import restore
 
 NO_GUARD = Guard(None, None, 0, 0, 0)
 NOW = datetime.now(UTC)
@@ -171,6 +172,57 @@ def test_what_is_kept_pulls_and_what_is_deleted_is_gone(
                 assert there is (manifest.action != "delete"), manifest
         if not blueprint.tags.keys() - {"lib"}:
             assert report.summary.deleted_manifests == 0
+
+
+async def run_and_restore(server: RegistryServer, policy: Policy, folder: Path) -> tuple[int, int]:
+    """Run, restore all that the run deleted, and run again; return how much each run deleted."""
+    with open_store(f"sqlite:///{folder}/reaper.db") as store:
+        async with RegistryClient(RegistryOptions(parse_address(server.url))) as client:
+            deleted = []
+            for _ in range(2):
+                run = Run(client, store, RunOptions(server.url, [policy], dry_run=False, guard=NO_GUARD))
+                report = await run.execute()
+                run.close()
+                assert report.outcome == "done", report.error
+                deleted.append(report.summary.deleted_manifests)
+                entries = store.journal.undoable(server.url)
+                assert len(entries) == deleted[-1]
+                results = await restore(client, store, entries, clock=utc_now)
+                assert all(result.restored for result in results)
+            first, second = deleted
+            return first, second
+
+
+@settings(max_examples=6)
+@given(blueprint=blueprints, rules=rules)
+def test_a_restore_brings_everything_back_and_the_next_run_decides_the_same(
+    distribution: Path, blueprint: Blueprint, rules: list[Rule]
+) -> None:
+    policy = Policy(
+        "generated",
+        Selector((Glob("**"),)),
+        tuple(rules),
+        untagged_keep_within=timedelta(),
+        minimum_age=timedelta(),
+        guard=NO_GUARD,
+    )
+    with TemporaryDirectory() as name, RegistryServer(distribution, Path(name) / "registry") as server:
+        pusher = Pusher(server.url)
+        images = build(blueprint)
+        push(pusher, blueprint, images)
+        before = {
+            (repository, tag): pusher.pull(repository, tag)
+            for repository in blueprint.tags
+            for tag in pusher.tags(repository)
+        }
+        first, second = asyncio.run(run_and_restore(server, policy, Path(name)))
+        assert first == second
+        after = {
+            (repository, tag): pusher.pull(repository, tag)
+            for repository in blueprint.tags
+            for tag in pusher.tags(repository)
+        }
+        assert after == before
 
 
 def test_a_signature_goes_with_its_image(distribution: Path, tmp_path: Path) -> None:
