@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -185,6 +186,37 @@ def test_a_database_that_cannot_be_written_is_an_error(sqlite_url: str) -> None:
     open_store(sqlite_url).close()
     with open_store(sqlite_url, read_only=True) as store, pytest.raises(StoreError):
         store.events.record(REGISTRY, [push(AT)], AT)
+
+
+def test_events_and_inventories_at_once_lose_nothing(url: str) -> None:
+    """From several processes, as far as the database can tell: each has connections of its own."""
+    digests = [digest(number) for number in range(4)]
+
+    def tell_all(of: str) -> None:
+        with open_store(url) as store:
+            for minutes in range(1, 21):
+                store.events.record(REGISTRY, [pull(AT + minutes * MINUTE, None, of)], AT + HOUR)
+                store.events.record(REGISTRY, [push(AT + minutes * MINUTE, f"t{minutes}", of)], AT + HOUR)
+
+    def look_all() -> None:
+        with open_store(url) as store:
+            for number in range(20):
+                # The tag comes and goes, so each look writes every manifest anew.
+                tags = {"moving": digests[number % 4]}
+                look(store, AT + HOUR + number * MINUTE, tags, *digests, complete=False)
+
+    open_store(url).close()
+    with ThreadPoolExecutor() as pool:
+        work = [pool.submit(tell_all, of) for of in digests] + [pool.submit(look_all)]
+        for each in work:
+            each.result(120)
+    with open_store(url) as store:
+        found = store.observations.load(REGISTRY, "team/app")
+    last = AT + 20 * MINUTE
+    assert {
+        of: (found.manifests[of].pulled, found.manifests[of].pushed_event) for of in digests
+    } == dict.fromkeys(digests, (last, last))
+    assert found.tags.keys() == {"moving", *(f"t{minutes}" for minutes in range(1, 21))}
 
 
 def run(
