@@ -8,6 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from reaper.collect import Collector, CommandCollector, NoneCollector
+from reaper.collect.docker import DockerCollector
+from reaper.collect.kubernetes_exec import KubernetesExecCollector
+from reaper.collect.kubernetes_job import KubernetesJobCollector
+from reaper.collect.kubernetes_workload import Pace, Reference
+from reaper.collect.webhook import WebhookCollector
 from reaper.collection import Collection, JournaledSizes, Watch
 from reaper.config.in_use import ClusterSettings, InUseSettings
 from reaper.config.settings import RegistrySettings, Settings
@@ -93,18 +98,58 @@ def collection_for(
 
 
 def collector_for(registry: RegistrySettings, store: Store, url: str) -> Collector:
-    """Return the way to the garbage-collect of ``registry``, which the store knows by its ``url``."""
+    """Return the way to the garbage-collect of ``registry``, which the store knows by its ``url``.
+
+    Raises:
+        InvalidInputError: the settings do not make a procedure.
+    """
     settings = registry.collect
+    timeout, sizes = settings.timeout.total_seconds(), JournaledSizes(store, url)
+    on: list[list[str]] = settings.read_only.on if settings.read_only else []
+    off: list[list[str]] = settings.read_only.off if settings.read_only else []
+    if docker := settings.docker:
+        return DockerCollector(
+            docker.container,
+            socket=docker.socket,
+            command=settings.command,
+            read_only_on=on,
+            read_only_off=off,
+            timeout=timeout,
+            blob_size=sizes,
+        )
+    if kubernetes := settings.kubernetes:
+        kind, _, name = kubernetes.workload.partition("/")
+        by_job = settings.via == "kubernetes-job"
+        return (KubernetesJobCollector if by_job else KubernetesExecCollector)(
+            partial(connect, kubernetes.kubeconfig, kubernetes.context),
+            Reference(kind, kubernetes.namespace, name, kubernetes.container),
+            how=kubernetes.read_only,
+            command=settings.command,
+            timeout=timeout,
+            blob_size=sizes,
+            pace=Pace(rollout=kubernetes.rollout_timeout.total_seconds()),
+        )
+    if webhook := settings.webhook:
+        return WebhookCollector(
+            webhook.url,
+            registry=url,
+            token=webhook.read_token,
+            read_only=webhook.read_only,
+            restart=webhook.restart,
+            dry_run=webhook.dry_run,
+            timeout=timeout,
+            step_timeout=webhook.step_timeout.total_seconds(),
+            blob_size=sizes,
+        )
     if settings.via == "none":
         return NoneCollector()
-    read_only = settings.read_only
     return CommandCollector(
         settings.command or (),
-        read_only_on=read_only.on if read_only else (),
-        read_only_off=read_only.off if read_only else (),
+        read_only_on=on,
+        read_only_off=off,
         restart=settings.restart or (),
-        timeout=settings.timeout.total_seconds(),
-        blob_size=JournaledSizes(store, url),
+        timeout=timeout,
+        blob_size=sizes,
     )
 
 

@@ -3,9 +3,11 @@
 One module for each way to reach the collector, all behind ``Collector`` in ``base``:
 
 - ``none``: the registry collects by itself, nothing is to be done;
-- ``command``: any commands on this machine.
+- ``command``: any commands on this machine;
+- ``docker``: in the registry's container, through the engine's socket;
+- ``kubernetes_job``: a job beside the registry's workload; ``kubernetes_exec``: in the workload's own pod;
+- ``webhook``: somebody else, on request.
 
-Another way (an engine's socket, a cluster's jobs, a webhook) is one more module with one more ``Collector``.
 What must happen around a collection, in which order, and what happens when a step fails is the same
 for all of them, and stands in ``procedure``.
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 from reaper.collect.base import Capabilities, Collected, CollectError, Progress
@@ -14,13 +13,11 @@ from reaper.collect.distribution import (
     version_command,
     version_in,
 )
-from reaper.collect.output import OutputParser
+from reaper.collect.hooks import Command, as_collect_errors, run_hooks
+from reaper.collect.output import OutputParser, collected
 from reaper.collect.sizes import BlobSize, unknown_size
 from reaper.core.errors import InvalidInputError
-from reaper.process import ProcessError, run_quietly, run_read
-
-#: A command is the list of its arguments. No shell reads it.
-Command = Sequence[str]
+from reaper.process import run_quietly, run_read
 
 _UNTAGGED_HINT: Final = (
     "leave the flag out: reaper deletes untagged manifests itself, through the API, and knows the indexes"
@@ -95,7 +92,7 @@ class CommandCollector:
                 "for because garbage-collect is not an argument of its own",
                 hint=_UNTAGGED_HINT,
             )
-        with _as_collect_errors():
+        with as_collect_errors():
             code, output = await run_quietly(asking, limit=self._hook_timeout)
         version = version_in(output)
         if code != 0 or version is None:
@@ -133,36 +130,23 @@ class CommandCollector:
             parser.feed(data)
             on_progress(parser.tally)
 
-        with _as_collect_errors():
+        with as_collect_errors():
             code = await run_read(command, on_output, limit=self._timeout)
         parser.finish()
         on_progress(parser.tally)
-        if code == 1 and parser.empty_storage:
-            return Collected(parser.tally, empty_storage=True)
-        if code != 0:
-            raise CollectError(f"the collector ended with {_ending(code)}: {parser.message or 'no message'}")
-        return Collected(parser.tally)
+        return collected(parser, code)
 
     async def read_only_on(self) -> None:
         """Run the commands that make the registry refuse writes. Raises CollectError when one fails."""
-        await self._run_hooks("read_only.on", self._on)
+        await run_hooks("read_only.on", self._on, limit=self._hook_timeout)
 
     async def read_only_off(self) -> None:
         """Run the commands that make it accept writes again. Raises CollectError when one fails."""
-        await self._run_hooks("read_only.off", self._off)
+        await run_hooks("read_only.off", self._off, limit=self._hook_timeout)
 
     async def restart(self) -> None:
         """Run the commands that restart it. Raises CollectError when one fails."""
-        await self._run_hooks("restart", self._restart)
-
-    async def _run_hooks(self, name: str, commands: Sequence[Command]) -> None:
-        for number, command in enumerate(commands, start=1):
-            with _as_collect_errors():
-                code, output = await run_quietly(command, limit=self._hook_timeout)
-            if code != 0:
-                said = f": {output}" if output else ""
-                which = f"command {number} of {name} ({command[0]})"
-                raise CollectError(f"{which} ended with {_ending(code)}{said}")
+        await run_hooks("restart", self._restart, limit=self._hook_timeout)
 
     def _size_before_removal(self, digest: str) -> int | None:
         return self._sizes.setdefault(digest, self._blob_size(digest))
@@ -170,16 +154,3 @@ class CommandCollector:
     def _size(self, digest: str) -> int | None:
         known = self._sizes.get(digest)
         return self._blob_size(digest) if known is None else known
-
-
-@contextmanager
-def _as_collect_errors() -> Iterator[None]:
-    """Turn the error of a command that could not run into one of the collection."""
-    try:
-        yield
-    except ProcessError as error:
-        raise CollectError(error.message, hint=error.hint) from error
-
-
-def _ending(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from reaper.collect.distribution import SUBCOMMAND
+from reaper.collect.base import CollectError
+from reaper.collect.distribution import SUBCOMMAND, deletes_untagged, dry_run_command, is_dry_run
+from reaper.core.errors import InvalidInputError
 
 #: Where the images of distribution have their configuration: 2.x, then 3.x.
 _PLACES: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
@@ -34,6 +36,38 @@ def collector_command(
     named = next((word for word in reversed(words) if _is_configuration(word)), None)
     found = named or environment or _by_mounts(mounts) or _by_image(image)
     return [binary, SUBCOMMAND, found] if found else None
+
+
+def refuse_unfit_command(command: Sequence[str] | None) -> None:
+    """Refuse a configured command that is only ever a dry run, hides the collector, or removes too much.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
+    if command is None:
+        return
+    if dry_run_command(command) is None or is_dry_run(command):
+        raise InvalidInputError(
+            "the collection's command does not run the collector itself",
+            hint="write it as [registry, garbage-collect, /etc/distribution/config.yml]",
+        )
+    if deletes_untagged(command):
+        raise InvalidInputError("reaper deletes untagged manifests itself: leave --delete-untagged out")
+
+
+def refuse_lasting_cache(variables: Mapping[str, str], whose: str) -> None:
+    """Refuse descriptors in Redis, as far as variables tell: a restart does not drop them.
+
+    Raises:
+        CollectError: they are there.
+    """
+    caches = ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "REGISTRY_STORAGE_CACHE")
+    if any("redis" in variables.get(each, "") for each in caches):
+        raise CollectError(
+            f"{whose} keeps descriptors in Redis, which outlive its restart: after a collection it would "
+            "accept pushes without their layers",
+            hint="use the cache inmemory, or none",
+        )
 
 
 def _is_configuration(word: str) -> bool:

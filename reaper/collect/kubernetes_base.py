@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from reaper.collect.base import Capabilities, Collected, CollectError, Progress
-from reaper.collect.container import collector_command
-from reaper.collect.distribution import deletes_untagged, dry_run_command, is_dry_run
+from reaper.collect.container import collector_command, refuse_lasting_cache, refuse_unfit_command
+from reaper.collect.distribution import dry_run_command
 from reaper.collect.kubernetes_access import Right, refuse_without, rights_of_workload
 from reaper.collect.kubernetes_read_only import How, ReadOnly
 from reaper.collect.kubernetes_workload import Connect, Pace, Reference, Workload, connected
 from reaper.collect.sizes import BlobSize, unknown_size
-from reaper.core.errors import InvalidInputError
 from reaper.kubernetes import ClusterClient
 
 #: A collection, with all that is around it, is over so many seconds after its collector's own limit.
@@ -31,6 +30,9 @@ class ClusterCollector(ABC):
         command: the collector; None takes it from the registry's container.
         timeout: how long the collector may take, in seconds.
         blob_size: where the sizes of removed blobs come from.
+
+    Raises:
+        InvalidInputError: the command is not one that reaper can read.
     """
 
     via: str
@@ -47,10 +49,7 @@ class ClusterCollector(ABC):
         pace: Pace | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        if command is not None and (dry_run_command(command) is None or is_dry_run(command)):
-            raise InvalidInputError("the collection's command is not [registry, garbage-collect, CONFIG]")
-        if command is not None and deletes_untagged(command):
-            raise InvalidInputError("reaper deletes untagged manifests itself: leave --delete-untagged out")
+        refuse_unfit_command(command)
         self._connect = connect
         self._reference = reference
         self._command = command
@@ -75,7 +74,7 @@ class ClusterCollector(ABC):
             await self._read_only.settle(client)
             workload = await Workload.read(client, self._reference)
             workload.refuse_what_cannot_roll(scale=self._how == "scale")
-            _refuse_a_lasting_cache(workload)
+            refuse_lasting_cache(_environment(workload.container), str(self._reference))
             self.command_for(workload)
             await self.check_further(client, workload)
 
@@ -146,15 +145,3 @@ class ClusterCollector(ABC):
 def _environment(container: dict[str, Any]) -> dict[str, str]:
     """Return the variables of which the template has the value."""
     return {each["name"]: each.get("value", "") for each in container.get("env") or ()}
-
-
-def _refuse_a_lasting_cache(workload: Workload) -> None:
-    """Refuse descriptors in Redis, as far as variables tell: no restart makes them forgotten."""
-    variables = _environment(workload.container)
-    caches = ("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "REGISTRY_STORAGE_CACHE")
-    if any("redis" in variables.get(each, "") for each in caches):
-        raise CollectError(
-            f"{workload.reference} keeps descriptors in Redis, where a restart does not drop them: after a "
-            "collection it would accept pushes without their layers",
-            hint="use the cache inmemory, or none",
-        )

@@ -13,7 +13,7 @@ from reaper.collect.distribution import SUBCOMMAND
 from reaper.collect.kubernetes_access import Right, rights_of_exec
 from reaper.collect.kubernetes_base import ClusterCollector
 from reaper.collect.kubernetes_workload import Workload, connected, is_ready, wait_until
-from reaper.collect.output import OutputParser
+from reaper.collect.output import OutputParser, collected
 from reaper.kubernetes import (
     ClusterClient,
     ClusterError,
@@ -93,12 +93,7 @@ class KubernetesExecCollector(ClusterCollector):
                 raise
         parser.finish()
         on_progress(parser.tally)
-        if code == 1 and parser.empty_storage:
-            return Collected(parser.tally, empty_storage=True)
-        if code != 0:
-            said = parser.message or "no message"
-            raise CollectError(f"the collector ended with exit code {code}: {said}")
-        return Collected(parser.tally)
+        return collected(parser, code)
 
     async def end_collector(self, client: ClusterClient) -> None:
         """End the collector in all of the registry's pods: kindly, then for certain. Raises as its base."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reaper.collect.base import Collected, CollectError, Progress
 from reaper.collect.kubernetes_job_spec import DRY_RUN, JOB_LABEL, MANAGED_BY, RUN
 from reaper.collect.kubernetes_workload import Pace, has_ended, wait_until
-from reaper.collect.output import OutputParser
+from reaper.collect.output import OutputParser, collected
 from reaper.collect.sizes import BlobSize
 from reaper.kubernetes import (
     ClusterClient,
@@ -165,13 +165,10 @@ class JobRun:
     def _judge(self, state: _State, parser: OutputParser) -> Collected:
         if state.succeeded:
             return Collected(parser.tally)
-        if state.code == 1 and parser.empty_storage:
-            return Collected(parser.tally, empty_storage=True)
         if state.reason == "DeadlineExceeded":
             raise CollectError(f"the collector took longer than {self._timeout:g} seconds and was ended")
         if state.code:
-            said = parser.message or "no message"
-            raise CollectError(f"the collector ended with exit code {state.code}: {said}")
+            return collected(parser, state.code)
         raise CollectError(f"the job failed: {state.reason or 'no reason given'}")
 
 

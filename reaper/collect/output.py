@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from reaper.collect.base import Tally
+from reaper.collect.base import Collected, CollectError, Tally
 from reaper.collect.sizes import BlobSize, unknown_size
 from reaper.core.reference import is_digest, is_repository
 
@@ -103,3 +103,21 @@ class OutputParser:
             size=self.tally.size + (size or 0),
             unsized=self.tally.unsized + (size is None),
         )
+
+
+def collected(parser: OutputParser, code: int) -> Collected:
+    """Return what a collector did that ended with the exit code ``code`` (a signal's, below zero).
+
+    Raises:
+        CollectError: it failed; an empty storage, which makes it fail too, is none.
+    """
+    if code == 1 and parser.empty_storage:
+        return Collected(parser.tally, empty_storage=True)
+    if code != 0:
+        raise CollectError(f"the collector ended with {ending(code)}: {parser.message or 'no message'}")
+    return Collected(parser.tally)
+
+
+def ending(code: int) -> str:
+    """Return what an exit code (a signal's, below zero) is called."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,11 @@ _REGISTRY_FILES: Final = ("password_file", "token_file", "docker_config", "ca_fi
 _WEB_FILES: Final = ("token_file", "events_secret_file")
 _NOTIFY_FILES: Final = ("url_file",)
 _CLUSTER_FILES: Final = ("kubeconfig",)
+_COLLECT_FILES: Final = {
+    "docker": ("socket",),
+    "kubernetes": _CLUSTER_FILES,
+    "webhook": ("token_file",),
+}
 
 
 def _path(text: str) -> Path:
@@ -66,6 +72,16 @@ def _anchored_registry(registry: Any, folder: Path) -> Any:
     found = _anchored_keys(registry, folder, _REGISTRY_FILES)
     if isinstance(found, dict):
         _change(found, "policies", lambda value: _anchor_all(value, folder))
+        _change(found, "collect", lambda collect: _anchored_collect(collect, folder))
+    return found
+
+
+def _anchored_collect(collect: Any, folder: Path) -> Any:
+    if not isinstance(collect, Mapping):
+        return collect
+    found = dict(collect)
+    for section, keys in _COLLECT_FILES.items():
+        _change(found, section, partial(_anchored_keys, folder=folder, keys=keys))
     return found
 
 
