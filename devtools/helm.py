@@ -104,7 +104,7 @@ class Helm:
     """Runs one helm on one chart, with a home of its own, away from any cluster."""
 
     def __init__(self, binary: Path, chart: Path, home: Path) -> None:
-        self._binary = binary
+        self.binary = binary
         self._chart = chart
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
 
@@ -176,7 +176,7 @@ class Helm:
 
     def _ended(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         answer = subprocess.run(
-            [str(self._binary), *arguments],
+            [str(self.binary), *arguments],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -10,6 +10,14 @@ from devtools.helm import Helm, HelmError
 from tests.chart.conftest import VALUES
 
 _LOGIN = 'config.registries=[{"name":"main","url":"https://registry.example.com","username":"reaper"}]'
+_JOB = (
+    'config.registries=[{"name":"main","url":"https://x","collect":{"via":"kubernetes-job",'
+    '"kubernetes":{"namespace":"registry","workload":"deployment/registry"}}}]'
+)
+_WEBHOOK = (
+    'config.registries=[{"name":"main","url":"https://x","collect":{"via":"webhook",'
+    '"webhook":{"url":"https://x","token":"abc"}}}]'
+)
 _SECRET = '{"name":"login"}'
 _NOTIFY = 'config.notify=[{"name":"ops"}]'
 _POSTGRESQL = ('store.type="postgresql"', 'store.postgresql.urlSecret={"name":"database"}')
@@ -84,9 +92,15 @@ _CONTRADICTIONS: Sequence[tuple[Sequence[str], str]] = [
     (["serviceAccount.create=false"], "the roles would go to the namespace's default service account"),
     (["serviceAccount.automount=false"], "need the cluster, and serviceAccount.automount is false"),
     (
-        ['config.registries=[{"name":"main","url":"https://x","collect":{"via":"kubernetes-job"}}]'],
-        "registry main collects via kubernetes-job: name its workload under rbac.collection",
+        [_JOB],
+        "a registry collects via kubernetes-job: allow it with rbac.collection",
     ),
+    (
+        [_WEBHOOK],
+        "the token of registry main's webhook would stand in a ConfigMap",
+    ),
+    ([f"secrets.registries.main.collectTokenSecret={_SECRET}"], "that registry has no collect.webhook"),
+    ([f"secrets.registries.main.collectKubeconfigSecret={_SECRET}"], "has no collect.kubernetes"),
     (
         ["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"],
         "serviceMonitor and podMonitor would scrape each pod twice",
@@ -108,7 +122,7 @@ _UNKNOWN: Mapping[str, str] = {
     'policies={"p.yaml":{"version":1,"policies":[{"name":"p","repositorys":["**"]}]}}': "repositorys",
     "store.sqlite.enabled=true": "enabled",
     "metrics.serviceMonitor.enable=true": "enable",
-    'rbac.collection=[{"namespace":"n","kind":"Deployment","name":"r","via":"kubernetes-job","x":1}]': "x",
+    "rbac.collections=true": "collections",
 }
 
 _WRONG: Mapping[str, str] = {
@@ -120,7 +134,7 @@ _WRONG: Mapping[str, str] = {
     'store.postgresql.urlSecret={"key":"url"}': "name",
     'image.digest="sha256:abc"': "pattern",
     'secrets.web.tokenSecret={"key":"token"}': "name",
-    'rbac.collection=[{"namespace":"n","kind":"DaemonSet","name":"r","via":"kubernetes-job"}]': "Deployment",
+    'rbac.collection="registry"': "boolean",
     'service.type="ExternalName"': "ClusterIP",
 }
 

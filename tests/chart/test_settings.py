@@ -38,6 +38,8 @@ _GIVEN: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("Secret", "mirror-login"): {"token": "mirror-secret"},
     ("Secret", "mirror-ca"): {"ca.crt": "the mirror's"},
     ("Secret", "docker-login"): {".dockerconfigjson": '{"auths": {}}'},
+    ("Secret", "far-collector"): {"kubeconfig": "the far kubeconfig"},
+    ("Secret", "hooked"): {"bearer": "hook-secret"},
     ("Secret", "web"): {"bearer": "web-secret", "events": "events-secret"},
     ("Secret", "chat"): {"url": "https://chat.example.com/secret"},
     ("Secret", "trail"): {"address": "https://trail.example.com/secret"},
@@ -48,7 +50,15 @@ _GIVEN: Mapping[tuple[str, str], Mapping[str, str]] = {
 _OF_THE_CHART: dict[str, Any] = {
     "policies": True,
     "store": True,
-    "registries": {"__all__": {"password_file", "token_file", "docker_config", "ca_file"}},
+    "registries": {
+        "__all__": {
+            "password_file": True,
+            "token_file": True,
+            "docker_config": True,
+            "ca_file": True,
+            "collect": {"kubernetes": {"kubeconfig"}, "webhook": {"token_file"}},
+        }
+    },
     "notify": {"__all__": {"url_file"}},
     "web": {"token_file", "events_secret_file"},
     "leader_election": {"name", "namespace"},
@@ -168,13 +178,17 @@ def test_secrets_arrive(
     rendered: Mapping[str, Objects], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Container(rendered["everything"], tmp_path).settings(monkeypatch)
-    main, mirror, docker = found.registries
+    main, mirror, docker, far, hooked = found.registries
     assert main.credentials() == Login(username="reaper", password="main-secret")
     assert _text(main.ca_file) == "the company's"
     assert mirror.credentials() == Login(token="mirror-secret")
     assert _text(mirror.ca_file) == "the mirror's"
     assert _text(docker.docker_config) == '{"auths": {}}'
     assert docker.docker_config == tmp_path / "etc/reaper/secrets/registries/docker/config.json"
+    assert far.collect.kubernetes
+    assert _text(far.collect.kubernetes.kubeconfig) == "the far kubeconfig"
+    assert hooked.collect.webhook
+    assert hooked.collect.webhook.read_token() == "hook-secret"
     assert found.web.read_token() == "web-secret"
     assert found.web.read_events_secret() == "events-secret"
     assert [receiver.read_url() for receiver in found.notify] == [

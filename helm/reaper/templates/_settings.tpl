@@ -27,6 +27,8 @@ for truth values (on, off) get their names back.
   {{- if $secrets.dockerConfigSecret }}{{ $_ := set $registry "docker_config" (printf "%s/config.json" $folder) }}{{ end }}
   {{- if or $secrets.caConfigMap $secrets.caSecret }}{{ $_ := set $registry "ca_file" (printf "%s/ca.crt" $folder) }}{{ end }}
   {{- with $registry.collect }}
+    {{- if $secrets.collectKubeconfigSecret }}{{ $_ := set .kubernetes "kubeconfig" (printf "%s/kubeconfig" $folder) }}{{ end }}
+    {{- if $secrets.collectTokenSecret }}{{ $_ := set .webhook "token_file" (printf "%s/collect-token" $folder) }}{{ end }}
     {{- with .read_only }}
       {{- range $truth, $key := dict "true" "on" "false" "off" }}
         {{- if hasKey $registry.collect.read_only $truth }}
@@ -74,6 +76,25 @@ for truth values (on, off) get their names back.
 {{- toYaml (dict "clusters" $own) }}
 {{- end }}
 
+{{- /* Of the settings above, the collections in this cluster, as {collections: [{via, namespace, resource, name, scale}]}. */ -}}
+{{- define "reaper.ownCollections" -}}
+{{- $own := list }}
+{{- $kinds := dict "deploy" "deployments" "deployment" "deployments" "deployments" "deployments" "sts" "statefulsets" "statefulset" "statefulsets" "statefulsets" "statefulsets" "ds" "daemonsets" "daemonset" "daemonsets" "daemonsets" "daemonsets" }}
+{{- range (include "reaper.settings" . | fromYaml).registries }}
+{{- with .collect }}
+{{- $via := .via | default "" }}
+{{- with .kubernetes }}
+{{- if and (hasPrefix "kubernetes-" $via) (not .kubeconfig) }}
+{{- $workload := splitList "/" .workload }}
+{{- $resource := get $kinds (first $workload | trim | lower) }}
+{{- $own = append $own (dict "via" $via "namespace" .namespace "resource" $resource "name" (last $workload | trim) "scale" (eq (.read_only | default "") "scale")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml (dict "collections" $own) }}
+{{- end }}
+
 {{- /* "true" where the pod talks to the API server of its own cluster. */ -}}
 {{- define "reaper.needsCluster" -}}
 {{- $election := .Values.config.leader_election }}
@@ -107,6 +128,12 @@ true
 {{- end }}
 {{- with $refs.caSecret }}
 {{- include "reaper.source" (dict "kind" "secret" "ref" . "key" "ca.crt" "path" (printf "%s/ca.crt" $folder)) }}
+{{- end }}
+{{- with $refs.collectKubeconfigSecret }}
+{{- include "reaper.source" (dict "kind" "secret" "ref" . "key" "kubeconfig" "path" (printf "%s/kubeconfig" $folder)) }}
+{{- end }}
+{{- with $refs.collectTokenSecret }}
+{{- include "reaper.source" (dict "kind" "secret" "ref" . "key" "token" "path" (printf "%s/collect-token" $folder)) }}
 {{- end }}
 {{- with $refs.caConfigMap }}
 {{- include "reaper.source" (dict "kind" "configMap" "ref" . "key" "ca.crt" "path" (printf "%s/ca.crt" $folder)) }}

@@ -1,6 +1,12 @@
 {{- /* Stops where values contradict each other: tells all of it at once, each with what would be right. */ -}}
 {{- define "reaper.validate" -}}
-{{- $problems := concat (include "reaper.problems.settings" . | splitList "\n") (include "reaper.problems.secrets" . | splitList "\n") (include "reaper.problems.pods" . | splitList "\n") (include "reaper.problems.cluster" . | splitList "\n") | compact }}
+{{- $problems := list }}
+{{- range list "secrets" "settings" "pods" "cluster" }}
+{{- /* The others rely on what the first sees to. */}}
+{{- if or (ne . "cluster") (not $problems) }}
+{{- $problems = concat $problems (include (print "reaper.problems." .) $ | splitList "\n") | compact }}
+{{- end }}
+{{- end }}
 {{- if $problems }}
 {{- fail (printf "\n%s\n" (join "\n" $problems)) }}
 {{- end }}
@@ -53,6 +59,16 @@
 {{- end }}
 {{- if and $refs.tokenSecret (or $refs.passwordSecret .username) }}
 - registry {{ .name }} has a tokenSecret beside a user's login: keep one of them
+{{- end }}
+{{- $collect := .collect | default dict }}
+{{- if dig "webhook" "token" "" $collect }}
+- the token of registry {{ .name }}'s webhook would stand in a ConfigMap: use secrets.registries.{{ .name }}.collectTokenSecret
+{{- end }}
+{{- if and $refs.collectTokenSecret (not $collect.webhook) }}
+- secrets.registries.{{ .name }}.collectTokenSecret is of no use: that registry has no collect.webhook
+{{- end }}
+{{- if and $refs.collectKubeconfigSecret (not $collect.kubernetes) }}
+- secrets.registries.{{ .name }}.collectKubeconfigSecret is of no use: that registry has no collect.kubernetes
 {{- end }}
 {{- if and $refs.caSecret $refs.caConfigMap }}
 - registry {{ .name }} has a caSecret beside a caConfigMap: keep one of them
@@ -149,12 +165,9 @@
 {{- if and $needed (eq (toString $account.automount) "false") }}
 - the settings need the cluster, and serviceAccount.automount is false
 {{- end }}
-{{- $granted := dict }}
-{{- range .Values.rbac.collection }}{{ $_ := set $granted .via true }}{{ end }}
-{{- range .Values.config.registries }}
-{{- $via := dig "collect" "via" "none" . }}
-{{- if and $.Values.rbac.create (hasPrefix "kubernetes-" $via) (not (hasKey $granted $via)) }}
-- registry {{ .name }} collects via {{ $via }}: name its workload under rbac.collection
+{{- range (include "reaper.ownCollections" . | fromYaml).collections }}
+{{- if and $.Values.rbac.create (not $.Values.rbac.collection) }}
+- a registry collects via {{ .via }}: allow it with rbac.collection, or make the roles yourself and set rbac.create to false
 {{- end }}
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
