@@ -6,7 +6,7 @@ import asyncio
 import threading
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -356,12 +356,13 @@ class Run:
                 results: list[StepResult] = []
                 tags = {tag.tag: tag.digest for tag in entry.report.tags}
                 try:
-                    async for result in self._carry_out(sweeper, entry.plan, tags):
-                        results.append(result)
-                        done += 1
-                        self._progress("delete", done, total)
-                        if self._stop.is_set():
-                            break
+                    async with aclosing(self._carry_out(sweeper, entry.plan, tags)) as steps:
+                        async for result in steps:
+                            results.append(result)
+                            done += 1
+                            self._progress("delete", done, total)
+                            if self._stop.is_set():
+                                break
                 except ReaperError as failure:
                     # What was done before is reported all the same, and nothing more is tried.
                     self._failure = failure
@@ -370,17 +371,18 @@ class Run:
 
     async def _carry_out(
         self, sweeper: Sweeper, plan: RepositoryPlan, tags: Mapping[str, str]
-    ) -> AsyncIterator[StepResult]:
+    ) -> AsyncGenerator[StepResult, None]:
         """Yield what becomes of each step: none is made any more once what the plan touches is in use."""
         done = 0
         held = await self._held(plan)
         if held is None:
-            async for result in sweeper.sweep(plan, tags):
-                done += 1
-                yield result
-                held = await self._held(plan)
-                if held is not None:
-                    break
+            async with aclosing(sweeper.sweep(plan, tags)) as steps:
+                async for result in steps:
+                    done += 1
+                    yield result
+                    held = await self._held(plan)
+                    if held is not None:
+                        break
         for step in plan.steps[done:]:
             yield StepResult(step, StepOutcome.CANCELLED, held or "")
 
