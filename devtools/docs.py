@@ -1,7 +1,7 @@
-"""Writes the parts of docs/ that follow from the code: ``python -m devtools.docs``.
+"""Writes the parts of docs/ and helm/ that follow from the code: ``python -m devtools.docs``.
 
-These are the JSON Schemas, the tables of docs/settings.md, and docs/metrics.md. Tests compare them with what
-the installed reaper says now.
+These are the JSON Schemas, the tables of docs/settings.md, docs/metrics.md, and what the chart's files say
+twice. Tests compare them with what the installed reaper says now.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from devtools import helm_docs
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS: Final = DOCS / "settings.md"
@@ -125,6 +127,8 @@ def main() -> None:
     page = SETTINGS.read_text(encoding="utf-8")
     SETTINGS.write_text(settings_page(page, schema), encoding="utf-8")
     METRICS.write_text(metrics_page(), encoding="utf-8")
+    for file, text in helm_docs.pages(schema_text("settings"), schema_text("policy")).items():
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m devtools.helm_docs``: bring up to date what the chart's files say twice.
+"""What the chart's files say twice; ``python -m devtools.docs`` brings it up to date.
 
 The table in the chart's README is made of the comments in ``values.yaml`` (``# -- text`` before a key). The
 part of ``values.schema.json`` that describes settings and policies is reaper's own schema.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +57,14 @@ def read_values() -> dict[str, Any]:
     return values
 
 
+def pages(settings_schema: str, policy_schema: str) -> dict[Path, str]:
+    """Return what the files should hold, by their paths. The schemas are reaper's own, as it prints them."""
+    return {
+        CHART / "README.md": readme(),
+        CHART / "values.schema.json": schema(settings_schema, policy_schema),
+    }
+
+
 def readme() -> str:
     """Return the README with its table made anew."""
     text = (CHART / "README.md").read_text()
@@ -66,10 +72,11 @@ def readme() -> str:
     return head + _BEGIN + "".join(_rows()) + _END + rest.partition(_END)[2]
 
 
-def schema() -> str:
-    """Return ``values.schema.json`` with reaper's own schemas in it."""
+def schema(settings_schema: str, policy_schema: str) -> str:
+    """Return ``values.schema.json`` with reaper's own schemas in it, which are given."""
     found = json.loads((CHART / "values.schema.json").read_text())
-    settings, policy = _reaper_schema("settings"), _reaper_schema("policy")
+    settings, policy = json.loads(settings_schema), json.loads(policy_schema)
+    del settings["$schema"], policy["$schema"]
     reference = {
         "type": "object",
         "additionalProperties": False,
@@ -95,14 +102,6 @@ def schema() -> str:
     return json.dumps({**found, "$defs": definitions}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _reaper_schema(what: str) -> dict[str, Any]:
-    reaper = Path(sys.executable).with_name("reaper")
-    answer = subprocess.run([str(reaper), "schema", what], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(answer.stdout)
-    del found["$schema"]
-    return found
-
-
 def _rows() -> Iterator[str]:
     yield "| value | default | |\n| --- | --- | --- |\n"
     said, values = documented((CHART / "values.yaml").read_text()), read_values()
@@ -114,14 +113,3 @@ def _rows() -> Iterator[str]:
         default = json.dumps(value, ensure_ascii=False)
         shown = "" if inner else f"`{default}`" if len(default) <= _LONG else "see values.yaml"
         yield f"| `{'.'.join(path)}` | {shown} | {text.replace('|', '&#124;')} |\n"
-
-
-def main() -> int:
-    """Write both files."""
-    for name, text in (("README.md", readme()), ("values.schema.json", schema())):
-        (CHART / name).write_text(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from devtools.helm_docs import CHART, documented, leaves, read_values, readme, schema
+from devtools.docs import schema_text
+from devtools.helm_docs import CHART, documented, leaves, pages, read_values
 from reaper import __version__
-
-_AGAIN = "run .venv/bin/python -m devtools.helm_docs"
 
 
 def test_every_value_is_documented() -> None:
@@ -18,12 +17,9 @@ def test_every_value_is_documented() -> None:
     assert silent == []
 
 
-def test_the_readme_has_the_values() -> None:
-    assert (CHART / "README.md").read_text() == readme(), _AGAIN
-
-
-def test_the_schema_has_the_settings_and_policies() -> None:
-    assert (CHART / "values.schema.json").read_text() == schema(), _AGAIN
+def test_what_is_said_twice_is_said_alike() -> None:
+    for file, text in pages(schema_text("settings"), schema_text("policy")).items():
+        assert file.read_text() == text, "run .venv/bin/python -m devtools.docs"
 
 
 def test_versions() -> None:
