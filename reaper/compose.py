@@ -17,6 +17,7 @@ from reaper.collection import Collection, JournaledSizes, Watch
 from reaper.config.in_use import ClusterSettings, InUseSettings
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.alias import Alias, normal_host
+from reaper.housekeeping import Retention
 from reaper.kubernetes import Resource, connect
 from reaper.protect import (
     Aliases,
@@ -223,3 +224,8 @@ def _kinds(cluster: ClusterSettings) -> Iterator[Kind]:
     for found in cluster.resources:
         resource = Resource(found.group, found.version, found.plural)
         yield Kind(str(resource), resource, tuple(found.paths), optional=found.optional)
+
+
+def retention_for(settings: Settings) -> Retention:
+    """Return how long the store keeps what is over."""
+    return Retention(settings.store.keep_journal, settings.store.keep_runs)

@@ -54,11 +54,12 @@ def run(
         session,
         settings_of,
     )
-    from reaper.compose import protector_for
+    from reaper.compose import protector_for, retention_for
     from reaper.core.selectors import EVERYTHING, Glob, Selector
+    from reaper.housekeeping import tidy
     from reaper.observe.progress import progress_bars
     from reaper.report.render import Format, render
-    from reaper.run import Run, RunOptions
+    from reaper.run import Run, RunOptions, utc_now
 
     settings = settings_of(common)
     policies = policies_of(common, settings)
@@ -92,6 +93,8 @@ def run(
                 for number in (signal.SIGTERM, signal.SIGINT):
                     loop.add_signal_handler(number, run.stop)
                 report = await run.execute()
+            if not dry_run:
+                await tidy(opened.store, opened.key, utc_now(), retention_for(settings))
             try:
                 with report_output(common) as out:
                     render(report, Format(format_of(common).value), out, verbose=bool(common.verbose))

@@ -21,7 +21,7 @@ from pydantic_settings import (
 from reaper.config.collection import CollectSettings
 from reaper.config.environment import CONFIG, DELIMITER, PREFIX, Environment, near_misses, variable_of
 from reaper.config.errors import ConfigurationError, Problem, nearest
-from reaper.config.fields import Crontab, Duration, TextField, Timezone
+from reaper.config.fields import Crontab, Duration, SomeDuration, TextField, Timezone
 from reaper.config.in_use import InUseSettings
 from reaper.config.leadership import LeaderElectionSettings
 from reaper.config.located import load_document
@@ -84,6 +84,13 @@ class StoreSettings(Checked):
         default_factory=default_store_url,
         repr=False,  # it may carry PostgreSQL's password
         description="`sqlite:///FILE` or `postgresql://…`.",
+    )
+    keep_journal: SomeDuration = Field(
+        default=timedelta(days=90),
+        description="How long the journal keeps what can no longer be undone, or was. The rest stays.",
+    )
+    keep_runs: SomeDuration = Field(
+        default=timedelta(days=400), description="How long runs and their reports are kept."
     )
 
 

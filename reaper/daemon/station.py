@@ -11,13 +11,14 @@ from datetime import datetime
 import structlog
 
 from reaper.collection import Collection, cut_short
-from reaper.compose import collection_for, protector_for, registry_options
+from reaper.compose import collection_for, protector_for, registry_options, retention_for
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
 from reaper.daemon.apart import run_apart
 from reaper.daemon.recording import Recorder
 from reaper.gc import collect
+from reaper.housekeeping import tidy
 from reaper.notify import Notice
 from reaper.protect import SourceState
 from reaper.registry import RegistryClient, parse_address
@@ -165,6 +166,7 @@ class Station:
             finally:
                 self._run = None
                 run.close()
+            await tidy(self._store, client.url, self._clock(), retention_for(settings))
             self._recorder.run_finished(report, run.counts)
             return self._notice(report.outcome, report.run_id, report.started_at, report=report)
 

@@ -72,10 +72,8 @@ class Notice:
 
     def text(self) -> str:
         """Return it in a few lines for a person."""
-        what = "Audit" if self.dry_run else "Run"
-        lines = [
-            f"reaper: {what.lower()} of {self.registry} is {self.outcome} ({what.lower()} {self.run_id})"
-        ]
+        what = "audit" if self.dry_run else "run"
+        lines = [f"reaper: {what} of {self.registry} is {self.outcome} ({what} {self.run_id})"]
         lines += [f"• {_printable(line)}" for line in self.lines[:_LINES]]
         if len(self.lines) > _LINES:
             lines.append(f"• and {len(self.lines) - _LINES} more")
@@ -87,8 +85,8 @@ class Notice:
                 for name in ("tags", "repositories", "expired_tags", key, "reclaimable_bytes")
             )
             lines.append(
-                f"{tags} tags in {repositories} repositories, {expired} expired, {manifests} manifests {verb}, "
-                f"{size / 2**20:.1f} MiB reclaimable"
+                f"{tags} tags in {repositories} repositories, {expired} expired, "
+                f"{manifests} manifests {verb}, {size / 2**20:.1f} MiB reclaimable"
             )
         if self.outcome in _ADVICE:
             lines.append(_ADVICE[self.outcome].format(registry=self.registry, run_id=self.run_id))

@@ -14,7 +14,7 @@ from reaper.core.errors import InvalidInputError
 from reaper.store.database import Database
 from reaper.store.errors import StoreError
 from reaper.store.process import Process, this_process
-from reaper.store.tables import runs
+from reaper.store.tables import journal, runs
 
 #: The outcome of a run that has not ended, and of one whose process died.
 RUNNING: Final = "running"
@@ -161,8 +161,12 @@ class Runs:
         return stale
 
     def prune(self, registry: str, before: datetime) -> int:
-        """Drop the runs that ended before ``before``, with their reports; return how many."""
-        old = (runs.c.registry == registry, runs.c.finished_at < before)
+        """Drop the runs that ended before ``before``, with their reports; return how many.
+
+        A run that the journal names stays: it is what a delete is undone by.
+        """
+        named = select(journal.c.run_id).where(journal.c.registry == registry)
+        old = (runs.c.registry == registry, runs.c.finished_at < before, runs.c.id.not_in(named))
         with self._database.writing() as connection:
             return connection.execute(delete(runs).where(*old)).rowcount
 
