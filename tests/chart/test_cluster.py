@@ -15,9 +15,13 @@ from ruamel.yaml import YAML
 
 from devtools.helm import Helm
 from devtools.kubernetes import AnswerError, KubernetesServer
+from reaper.collect.kubernetes_access import Right, rights_of_exec, rights_of_job, rights_of_workload
+from reaper.collect.kubernetes_job_spec import job_name
+from reaper.collect.kubernetes_workload import Reference
 from reaper.config.settings import load_settings
 from reaper.daemon.leadership import Elected
 from reaper.kubernetes import connect
+from reaper.kubernetes.resources import PERSISTENT_VOLUME_CLAIMS
 from reaper.protect.cluster import KINDS, ClusterSource
 from tests.chart.conftest import VALUES, Objects, only, pods
 
@@ -89,24 +93,23 @@ def _expected(values: str, installed: Objects, namespace: str) -> dict[str, set[
     if values == "ha":
         lease = load(only(installed, "ConfigMap"))["leader_election"]["name"]
         return {namespace: in_use | _leases(lease), "default": in_use}
-    workload = {f"{verb} deployments.apps/registry" for verb in ("get", "patch")}
-    job = {f"{verb} jobs.batch" for verb in ("create", "get", "list", "watch", "delete")}
-    pods_of_it = {"get pods", "list pods"}
+    job = Reference("deployment", "registry", "registry")
+    execution = Reference("statefulset", "registry-old", "registry.old")
+    claims = Right("get", PERSISTENT_VOLUME_CLAIMS)
+    elsewhere = in_use | {"list rollouts.argoproj.io", "list things"}
     return {
         namespace: set(),
         "default": set(),
-        "shop": in_use | {"list rollouts.argoproj.io", "list things"},
-        "staging": in_use | {"list rollouts.argoproj.io", "list things"},
+        "shop": elsewhere,
+        "staging": elsewhere,
         "leases": _leases("the-reaper"),
-        "registry": workload
-        | {right.replace("deployments", "deployments/scale") for right in workload}
-        | job
-        | pods_of_it
-        | {"get pods/log"},
-        "registry-old": {"get statefulsets.apps/registry", "patch statefulsets.apps/registry"}
-        | pods_of_it
-        | {"get pods/exec", "create pods/exec"},
+        "registry": _texts(*rights_of_workload(job), *rights_of_job(job_name(job)), claims),
+        "registry-old": _texts(*rights_of_workload(execution), *rights_of_exec()),
     }
+
+
+def _texts(*rights: Right) -> set[str]:
+    return {str(right).replace(f" {right.name}", f"/{right.name}") for right in rights}
 
 
 def load(config_map: Mapping[str, Any]) -> Any:
@@ -162,6 +165,21 @@ class Account:
 
     def _token(self, account: str) -> str:
         return self._kubernetes.service_account_token(self._namespace, account)
+
+
+@pytest.mark.parametrize("name", ["registry", "a.b", "x" * 52, "x" * 53, f"{'x' * 60}.registry"])
+@pytest.mark.parametrize("kind", ["deploy", "StatefulSet", "daemonsets"])
+def test_the_job_has_the_name_that_reaper_gives_it(helm: Helm, kind: str, name: str) -> None:
+    workload = {"namespace": "n", "workload": f"{kind}/{name}"}
+    collect = {"via": "kubernetes-job", "kubernetes": workload}
+    registries = json.dumps([{"name": "main", "url": "https://x", "collect": collect}])
+    settings = [f"config.registries={registries}", "rbac.collection=true"]
+    objects = helm.template([VALUES["sqlite"]], settings=settings)
+    rules = only(objects, "Role")["rules"]
+    kinds = {"deploy": "deployment", "StatefulSet": "statefulset", "daemonsets": "daemonset"}
+    reference = Reference(kinds[kind], "n", name)
+    assert rules[0]["resources"] == [reference.resource.plural]
+    assert rules[-1]["resourceNames"] == [job_name(reference)]
 
 
 def test_reaper_reads_the_cluster_with_that_account(

@@ -76,18 +76,29 @@ for truth values (on, off) get their names back.
 {{- toYaml (dict "clusters" $own) }}
 {{- end }}
 
-{{- /* Of the settings above, the collections in this cluster, as {collections: [{via, namespace, resource, name, scale}]}. */ -}}
+{{- /*
+Of the settings above, the collections in this cluster, as {collections: [{via, namespace, resource, name, job}]}.
+The job's name is the one that reaper gives it.
+*/ -}}
 {{- define "reaper.ownCollections" -}}
 {{- $own := list }}
-{{- $kinds := dict "deploy" "deployments" "deployment" "deployments" "deployments" "deployments" "sts" "statefulsets" "statefulset" "statefulsets" "statefulsets" "statefulsets" "ds" "daemonsets" "daemonset" "daemonsets" "daemonsets" "daemonsets" }}
+{{- $kinds := dict }}
+{{- range $kind, $short := dict "deployment" "deploy" "statefulset" "sts" "daemonset" "ds" }}
+{{- range list $kind $short (print $kind "s") }}{{ $_ := set $kinds . $kind }}{{ end }}
+{{- end }}
 {{- range (include "reaper.settings" . | fromYaml).registries }}
 {{- with .collect }}
 {{- $via := .via | default "" }}
 {{- with .kubernetes }}
 {{- if and (hasPrefix "kubernetes-" $via) (not .kubeconfig) }}
-{{- $workload := splitList "/" .workload }}
-{{- $resource := get $kinds (first $workload | trim | lower) }}
-{{- $own = append $own (dict "via" $via "namespace" .namespace "resource" $resource "name" (last $workload | trim) "scale" (eq (.read_only | default "") "scale")) }}
+{{- $workload := trim .workload | splitList "/" }}
+{{- $kind := get $kinds (first $workload | lower) }}
+{{- $name := last $workload }}
+{{- $job := printf "reaper-gc-%s-%s" $kind $name }}
+{{- if or (gt (len $job) 63) (contains "." $job) }}
+{{- $job = printf "%s-%s" (trunc 54 $job | replace "." "-") (sha256sum $job | trunc 8) }}
+{{- end }}
+{{- $own = append $own (dict "via" $via "namespace" .namespace "resource" (print $kind "s") "name" $name "job" $job) }}
 {{- end }}
 {{- end }}
 {{- end }}
