@@ -38,6 +38,7 @@ class WebServer:
         self._host = host
         self._port = port
         self._sockets: list[socket.socket] = []
+        self._address: tuple[str, int] | None = None
         self._task: asyncio.Task[None] | None = None
         config = uvicorn.Config(
             app,
@@ -57,8 +58,8 @@ class WebServer:
     @property
     def address(self) -> tuple[str, int]:
         """The host and the port that it listens on, once it was started."""
-        host, port = self._sockets[0].getsockname()[:2]
-        return str(host), int(port)
+        assert self._address is not None
+        return self._address
 
     @property
     def url(self) -> str:
@@ -73,6 +74,8 @@ class WebServer:
             ListenError: the address is taken, or is not this machine's.
         """
         self._sockets = await asyncio.to_thread(_listen, self._host, self._port)
+        host, port = self._sockets[0].getsockname()[:2]
+        self._address = (str(host), int(port))
         self._task = asyncio.create_task(self._server.serve(sockets=self._sockets), name="web server")
         _log.info("web_server_started", url=self.url)
 
