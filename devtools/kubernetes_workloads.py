@@ -11,9 +11,12 @@ folders, and a pod that mounts none sees an empty storage.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -127,7 +130,7 @@ class Workloads:
                     self.errors.append(repr(error))
         finally:
             for running in self._running.values():
-                running.process.kill()
+                _signal(running, signal.SIGKILL)
                 running.process.wait()
                 if running.output is not None:
                     running.output.join()
@@ -142,9 +145,9 @@ class Workloads:
         for job in self._api.list("batch/v1", self.namespace, "jobs"):
             self._control_job(job, pods)
         ready = [
-            self._running[pod["metadata"]["name"]].port
+            self._running[pod["metadata"]["uid"]].port
             for pod in pods
-            if _ready(pod) and pod["metadata"]["name"] in self._running
+            if _ready(pod) and pod["metadata"]["uid"] in self._running
         ]
         self.service.lead_to(ready)
 
@@ -233,14 +236,14 @@ class Workloads:
 
     def _run_pods(self, pods: Sequence[Json]) -> None:
         for pod in pods:
-            name, metadata = pod["metadata"]["name"], pod["metadata"]
-            running = self._running.get(name)
+            metadata = pod["metadata"]
+            running = self._running.get(metadata["uid"])
             if "deletionTimestamp" in metadata:
                 if running is None or self._ended(running):
                     self._api.delete(pod, grace=0)
             elif running is None:
                 if self._mountable(pod, pods):
-                    self._running[name] = self._start(pod)
+                    self._running[metadata["uid"]] = self._start(pod)
             elif running.process.poll() is not None:
                 if pod["status"]["phase"] == "Running" or pod["status"]["phase"] == "Pending":
                     self._note_end(pod, running)
@@ -258,7 +261,7 @@ class Workloads:
             each
             for each in pods
             if each["spec"]["nodeName"] != pod["spec"]["nodeName"]
-            and each["metadata"]["name"] in self._running
+            and each["metadata"]["uid"] in self._running
         ]
         for claim in claims & {each for other in elsewhere for each in _claims(other)}:
             found = self._api.get("v1", self.namespace, "persistentvolumeclaims", claim)
@@ -277,12 +280,14 @@ class Workloads:
         self.started.append(command)
         if self.instead is not None and _COLLECTS in command and "--dry-run" not in command:
             command = list(self.instead)
+        command[0] = shutil.which(command[0]) or command[0]
         process = subprocess.Popen(
             [sys.executable, "-ISB", die_with_parent.__file__, *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # all that it starts ends with it, as in a container
         )
         running = _Running(process, place, port, environment)
         machine = self._machines[self.nodes.index(pod["spec"]["nodeName"])]
@@ -306,15 +311,15 @@ class Workloads:
             return False
         if running.asked is None:
             running.asked = time.monotonic()
-            running.process.terminate()
+            _signal(running, signal.SIGTERM)
         elif time.monotonic() > running.asked + _TERMINATION:
-            running.process.kill()
+            _signal(running, signal.SIGKILL)
         return False
 
     def _inside(self, place: Place, command: Sequence[str]) -> Sequence[str]:
         """What a command in a pod is on this machine."""
-        running = self._running[place.pod]
         pod = self._api.get("v1", self.namespace, "pods", place.pod)
+        running = self._running[pod["metadata"]["uid"]]
         local = self._localised(pod, pod["spec"]["containers"][0], command)
         if self.instead is not None and _COLLECTS in local and "--dry-run" not in local:
             local = list(self.instead)
@@ -337,7 +342,7 @@ class Workloads:
         return [self._binary if found[0] == "registry" else found[0], *found[1:]]
 
     def _environment(self, pod: Json, container: Json, port: int) -> dict[str, str]:
-        own = {each["name"]: each.get("value", "") for each in container.get("env", ())}
+        own = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
         mounted = {mount["name"] for mount in container.get("volumeMounts", ())}
         claims = [
             volume["persistentVolumeClaim"]["claimName"]
@@ -535,6 +540,11 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _signal(running: _Running, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.process.pid, number)
 
 
 def _forward(process: subprocess.Popen[bytes], machine: Node, place: Place) -> None:

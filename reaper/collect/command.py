@@ -15,7 +15,7 @@ from reaper.collect.distribution import (
 )
 from reaper.collect.hooks import Command, as_collect_errors, run_hooks
 from reaper.collect.output import OutputParser, collected
-from reaper.collect.sizes import BlobSize, unknown_size
+from reaper.collect.sizes import BlobSize, RememberedSizes, unknown_size
 from reaper.core.errors import InvalidInputError
 from reaper.process import run_quietly, run_read
 
@@ -68,9 +68,7 @@ class CommandCollector:
         self._on, self._off, self._restart = read_only_on, read_only_off, restart
         self._timeout = timeout
         self._hook_timeout = hook_timeout
-        self._blob_size = blob_size
-        # Sizes from the last dry run: when a blob is announced in a real run, it may be gone already.
-        self._sizes: dict[str, int | None] = {}
+        self._sizes = RememberedSizes(blob_size)
         self.capabilities = Capabilities(
             read_only=bool(read_only_on),
             restart=bool(restart),
@@ -118,13 +116,12 @@ class CommandCollector:
         command: Sequence[str] | None = self._command
         if dry_run:
             command = dry_run_command(self._command)
-            self._sizes.clear()
         if command is None:
             raise CollectError(
                 "a dry run is not possible: garbage-collect is not an argument of its own in the command",
                 hint="configure the command as a list: [registry, garbage-collect, CONFIG]",
             )
-        parser = OutputParser(self._size_before_removal if dry_run else self._size)
+        parser = OutputParser(self._sizes.begin(dry_run=dry_run))
 
         def on_output(data: bytes) -> None:
             parser.feed(data)
@@ -147,10 +144,3 @@ class CommandCollector:
     async def restart(self) -> None:
         """Run the commands that restart it. Raises CollectError when one fails."""
         await run_hooks("restart", self._restart, limit=self._hook_timeout)
-
-    def _size_before_removal(self, digest: str) -> int | None:
-        return self._sizes.setdefault(digest, self._blob_size(digest))
-
-    def _size(self, digest: str) -> int | None:
-        known = self._sizes.get(digest)
-        return self._blob_size(digest) if known is None else known

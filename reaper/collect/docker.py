@@ -19,7 +19,7 @@ from reaper.collect.distribution import SUBCOMMAND, dry_run_command
 from reaper.collect.docker_engine import Engine, InterruptedExecError
 from reaper.collect.hooks import Command, run_hooks
 from reaper.collect.output import OutputParser, collected
-from reaper.collect.sizes import BlobSize, unknown_size
+from reaper.collect.sizes import BlobSize, RememberedSizes, unknown_size
 from reaper.core.errors import InvalidInputError
 from reaper.process import uninterrupted
 
@@ -71,7 +71,7 @@ class DockerCollector:
         self._timeout = timeout
         self._hook_timeout = hook_timeout
         self._orphan_timeout = orphan_timeout
-        self._blob_size = blob_size
+        self._sizes = RememberedSizes(blob_size)
         self.capabilities = Capabilities(read_only=bool(read_only_on), restart=True)
 
     async def check(self) -> None:
@@ -99,7 +99,7 @@ class DockerCollector:
         """
         async with Engine(self._socket) as engine:
             command = self._command_for(await engine.inspect(self._container), dry_run=dry_run)
-            parser = OutputParser(self._blob_size)
+            parser = OutputParser(self._sizes.begin(dry_run=dry_run))
 
             def on_output(data: bytes) -> None:
                 parser.feed(data)

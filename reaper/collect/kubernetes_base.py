@@ -13,7 +13,7 @@ from reaper.collect.distribution import dry_run_command
 from reaper.collect.kubernetes_access import Right, refuse_without, rights_of_workload
 from reaper.collect.kubernetes_read_only import How, ReadOnly
 from reaper.collect.kubernetes_workload import Connect, Pace, Reference, Workload, connected
-from reaper.collect.sizes import BlobSize, unknown_size
+from reaper.collect.sizes import BlobSize, RememberedSizes, unknown_size
 from reaper.kubernetes import ClusterClient
 
 #: A collection, with all that is around it, is over so many seconds after its collector's own limit.
@@ -54,7 +54,7 @@ class ClusterCollector(ABC):
         self._reference = reference
         self._command = command
         self._timeout = timeout
-        self._blob_size = blob_size
+        self._sizes = RememberedSizes(blob_size)
         self._pace = pace or Pace()
         self._how = how
         self._read_only = ReadOnly(

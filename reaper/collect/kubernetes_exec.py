@@ -67,7 +67,7 @@ class KubernetesExecCollector(ClusterCollector):
             workload = await Workload.read(client, self._reference)
             command = self.command_for(workload, dry_run=dry_run)
             pod = await self._ready_pod(client, workload)
-            parser = OutputParser(self._blob_size)
+            parser = OutputParser(self._sizes.begin(dry_run=dry_run))
 
             def on_output(data: bytes) -> None:
                 parser.feed(data)

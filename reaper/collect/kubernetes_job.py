@@ -47,7 +47,8 @@ class KubernetesJobCollector(ClusterCollector):
             body = await self._body(client, run, dry_run=dry_run)
             try:
                 await client.create(JOBS, body, namespace=namespace)
-                watch = JobRun(client, body, run, pace=self._pace, blob_size=self._blob_size)
+                sizes = self._sizes.begin(dry_run=dry_run)
+                watch = JobRun(client, body, run, pace=self._pace, blob_size=sizes)
                 return await watch.follow(on_progress)
             except AlreadyExistsError as error:
                 raise CollectError(f"another collection has just made the job {self._job}") from error

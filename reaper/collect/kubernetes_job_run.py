@@ -23,8 +23,6 @@ from reaper.kubernetes import (
 )
 from reaper.kubernetes.resources import JOBS, PODS
 
-#: How much longer than by its own deadline a job is waited for, in seconds.
-_SLACK: Final = 60.0
 #: How long the rest of the log may take once the job has ended, in seconds.
 _DRAIN: Final = 10.0
 
@@ -69,7 +67,7 @@ class JobRun:
         """
         loop = asyncio.get_running_loop()
         start_by = loop.time() + self._pace.rollout
-        give_up = loop.time() + self._timeout + _SLACK
+        give_up = loop.time() + self._timeout + self._pace.end
         state = _State("it was not looked at")
         reading: asyncio.Task[OutputParser] | None = None
         try:
@@ -157,7 +155,11 @@ class JobRun:
 
     async def _lines(self, pod: str, *, follow: bool) -> Any:
         lines = self._client.pod_logs(
-            self._namespace, pod, container=self._container, follow=follow, within=self._timeout + _SLACK
+            self._namespace,
+            pod,
+            container=self._container,
+            follow=follow,
+            within=self._timeout + self._pace.end,
         )
         async for line in lines:
             yield line.encode() + b"\n"

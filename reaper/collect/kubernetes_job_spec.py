@@ -58,12 +58,11 @@ def job_name(reference: Reference) -> str:
 
 
 def claims_of(workload: Workload) -> list[str]:
-    """Return the claims that the registry's container mounts."""
-    mounted = {mount["name"] for mount in workload.container.get("volumeMounts") or ()}
+    """Return the claims that the job mounts."""
     return [
         volume["persistentVolumeClaim"]["claimName"]
         for volume in _volumes(workload)
-        if volume["name"] in mounted and "persistentVolumeClaim" in volume
+        if "persistentVolumeClaim" in volume
     ]
 
 
@@ -73,16 +72,7 @@ def needs_same_node(workload: Workload, modes: Mapping[str, Sequence[str]]) -> b
     Raises:
         CollectError: a volume cannot be had by a second pod at all.
     """
-    same = False
-    mounted = {mount["name"] for mount in workload.container.get("volumeMounts") or ()}
-    for volume in _volumes(workload):
-        if volume["name"] not in mounted:
-            continue
-        if "ephemeral" in volume:
-            raise CollectError(
-                f"{workload.reference} has the ephemeral volume {volume['name']}: each pod has its own"
-            )
-        same = same or "hostPath" in volume
+    same = any("hostPath" in volume for volume in _volumes(workload))
     for claim, found in modes.items():
         if "ReadWriteMany" in found:
             continue
@@ -154,10 +144,9 @@ def _pod_spec(workload: Workload, command: Sequence[str], node: str | None) -> J
         # Distribution 3 else complains of a collector of traces that is not there.
         container["env"] = [*environment, {"name": "OTEL_TRACES_EXPORTER", "value": "none"}]
     spec["containers"] = [container]
-    # What prepares the volumes is kept; an init container that is restarted always is a sidecar.
-    prepare = [each for each in whole.get("initContainers") or () if each.get("restartPolicy") != "Always"]
     spec["initContainers"] = [
-        {key: value for key, value in each.items() if key not in ("ports", "lifecycle")} for each in prepare
+        {key: value for key, value in each.items() if key not in ("ports", "lifecycle")}
+        for each in _preparing(workload)
     ]
     spec["volumes"] = _volumes(workload)
     spec["restartPolicy"] = "Never"
@@ -168,8 +157,14 @@ def _pod_spec(workload: Workload, command: Sequence[str], node: str | None) -> J
     return spec
 
 
+def _preparing(workload: Workload) -> list[JsonObject]:
+    """Return the init containers; one that is restarted always is a sidecar, and none of them."""
+    found: list[JsonObject] = workload.template["spec"].get("initContainers") or []
+    return [each for each in found if each.get("restartPolicy") != "Always"]
+
+
 def _volumes(workload: Workload) -> list[JsonObject]:
-    """Return the volumes of the workload's pod; of a StatefulSet also those that it claims for it."""
+    """Return the volumes that the job mounts; of a StatefulSet also those that it claims for its pods."""
     volumes: list[JsonObject] = list(workload.template["spec"].get("volumes") or ())
     for claim in workload.spec.get("volumeClaimTemplates") or ():
         name = claim["metadata"]["name"]
@@ -177,7 +172,9 @@ def _volumes(workload: Workload) -> list[JsonObject]:
         claimed = f"{name}-{workload.reference.name}-{first}"
         volumes = [each for each in volumes if each["name"] != name]
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claimed}})
-    return volumes
+    containers = [workload.container, *_preparing(workload)]
+    mounted = {mount["name"] for each in containers for mount in each.get("volumeMounts") or ()}
+    return [each for each in volumes if each["name"] in mounted]
 
 
 def _only_on(node: str) -> dict[str, Any]:

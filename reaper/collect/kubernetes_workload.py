@@ -31,6 +31,9 @@ RESTARTED: Final = "reaper.io/restarted-at"
 #: Makes distribution read-only. Only this form, the whole mapping, works whatever the configuration says.
 READ_ONLY_VARIABLE: Final = "REGISTRY_STORAGE_MAINTENANCE_READONLY"
 
+#: Where distribution has its files, unless the variable, or the configuration, says otherwise.
+_ROOT: Final = "/var/lib/registry"
+_ROOT_VARIABLE: Final = "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -204,8 +207,23 @@ class Workload:
             raise CollectError(
                 f"{self.reference} has {self.replicas} replicas with a volume each: separate registries"
             )
+        if lost := self._storage_of_one_pod():
+            raise CollectError(f"{self.reference} has its storage in {lost}, which is lost with its pod")
         if self.reference.kind != "daemonset" and self.replicas == 0:
             raise CollectError(f"{self.reference} is scaled to 0: there is no registry that runs")
+
+    def _storage_of_one_pod(self) -> str | None:
+        """Return the volume of the registry's files, if each new pod would begin with an empty one."""
+        entries = self.container.get("env") or ()
+        root = next((each.get("value") for each in entries if each["name"] == _ROOT_VARIABLE), None) or _ROOT
+        mounts = self.container.get("volumeMounts") or ()
+        above = [each for each in mounts if f"{root}/".startswith(f"{each['mountPath'].rstrip('/')}/")]
+        if not above:
+            return None  # It may well be elsewhere: what the configuration file says is not known.
+        nearest = max(above, key=lambda each: len(each["mountPath"]))["name"]
+        volumes = self.template["spec"].get("volumes") or ()
+        found: JsonObject = next((each for each in volumes if each["name"] == nearest), {})
+        return f"the volume {nearest}" if {"emptyDir", "ephemeral"} & found.keys() else None
 
     async def pods(self, client: ClusterClient) -> list[JsonObject]:
         """Return its pods that may still write, also those that are terminating. Raises ClusterError."""

@@ -29,3 +29,25 @@ def stored_sizes(root: Path) -> BlobSize:
             return None
 
     return size
+
+
+class RememberedSizes:
+    """Sizes as a dry run found them: when a real run announces a blob, it may be gone already."""
+
+    def __init__(self, blob_size: BlobSize) -> None:
+        self._blob_size = blob_size
+        self._known: dict[str, int | None] = {}
+
+    def begin(self, *, dry_run: bool) -> BlobSize:
+        """Return where a run's sizes come from. A dry run forgets what an earlier one found."""
+        if not dry_run:
+            return self._size
+        self._known.clear()
+        return self._before_removal
+
+    def _before_removal(self, digest: str) -> int | None:
+        return self._known.setdefault(digest, self._blob_size(digest))
+
+    def _size(self, digest: str) -> int | None:
+        known = self._known.get(digest)
+        return self._blob_size(digest) if known is None else known
