@@ -289,14 +289,13 @@ _TOOLS: dict[str, Callable[[], Path]] = {
     "kube-apiserver": kube_apiserver,
     "helm 3": partial(helm_binary, 3),
     "helm 4": partial(helm_binary, 4),
-    **container.tools(),
 }
 
 
 def main() -> int:
     """Fetch what the tests and the demo need, and say where it is."""
     try:
-        for name, find in _TOOLS.items():
+        for name, find in {**_TOOLS, **container.tools()}.items():
             print(f"{name}: {find()}", flush=True)
     except SetupError as error:
         print(f"tools: {error}", file=sys.stderr)

@@ -37,7 +37,7 @@ from tests.conftest import MakeRegistry
 
 needs_root = pytest.mark.skipif(
     not container.can_build(),
-    reason="buildah needs root on Debian or Ubuntu: here the Dockerfile is linted only",
+    reason="buildah needs root on Debian, and namespaces: here the Dockerfile is only linted",
 )
 _IMAGE = "localhost/reaper:test"
 _BASE = "localhost/python:test"
