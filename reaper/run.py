@@ -19,14 +19,15 @@ from reaper.concurrency import in_order
 from reaper.core.errors import ReaperError
 from reaper.core.guard import Tally, Trip, check_clock, check_matches, check_repository, check_run, tally
 from reaper.core.manifest import Manifest, ManifestError, parse_manifest
-from reaper.core.plan import Action, RepositoryPlan, build_plan, explain_shared
+from reaper.core.plan import Action, RepositoryPlan, explain_shared
 from reaper.core.policy import Guard, Policy
 from reaper.core.reclaim import Ledger
-from reaper.core.retention import BUILT_IN, Decision, Decisions, decide
+from reaper.core.retention import BUILT_IN, Decision, Decisions
 from reaper.core.selectors import EVERYTHING, Selector
 from reaper.core.snapshot import Snapshot
 from reaper.in_use import InUseGuard
 from reaper.inventory import IncompleteError, Inventory
+from reaper.judging import judge
 from reaper.progress import Progress, silent
 from reaper.protect import Protector
 from reaper.registry import RegistryClient, RegistryError
@@ -259,7 +260,15 @@ class Run:
             if not mine:
                 self._ledger.keep(entry.manifest for entry in snapshot.manifests.values())
                 return None
-            snapshot, decisions, plan = await self._decide(snapshot, matching)
+            snapshot, decisions, plan = await judge(
+                self._client,
+                self._inventory,
+                snapshot,
+                matching,
+                self._started,
+                in_use=self._in_use.of(snapshot.repository),
+                can_untag=self._find_out_untagging,
+            )
         except IncompleteError as error:
             self._note("reclaimable bytes may be less: a repository could not be read completely")
             if not mine:
@@ -282,24 +291,6 @@ class Run:
         tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
         report = repository_report(snapshot, decisions, plan, tags)
         return SpooledRepository(report, plan if plan.steps else None)
-
-    async def _decide(
-        self, snapshot: Snapshot, matching: Sequence[Policy]
-    ) -> tuple[Snapshot, Decisions, RepositoryPlan]:
-        """Decide and plan, again and again until no more referrers of what would be deleted turn up."""
-        asked: set[str] = set()
-        while True:
-            decisions = decide(matching, snapshot, self._started, self._in_use.of(snapshot.repository))
-            can_untag = await self._find_out_untagging(snapshot, decisions)
-            plan = build_plan(snapshot, decisions, can_untag=can_untag)
-            doomed = {step.digest for step in plan.steps if step.action is Action.DELETE} - asked
-            if not doomed or not await self._client.has_referrers_api(snapshot.repository):
-                return snapshot, decisions, plan
-            wider = await self._inventory.with_referrers(snapshot, doomed)
-            if wider is snapshot:
-                return snapshot, decisions, plan
-            asked |= doomed
-            snapshot = wider
 
     async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> bool:
         """Tell whether the registry can delete a tag alone, asking only where an answer matters."""

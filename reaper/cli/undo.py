@@ -1,4 +1,4 @@
-"""``reaper restore`` and ``reaper runs``."""
+"""``reaper restore``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     def restore_command(
         common: Common,
         reference: Annotated[
-            str | None, typer.Argument(metavar="[REPOSITORY[:TAG|@DIGEST]]", help="What to put back.")
+            str | None, typer.Argument(metavar="REPOSITORY[:TAG|@DIGEST]", help="What to put back.")
         ] = None,
         *,
         run: Annotated[
@@ -66,24 +66,6 @@ def register(app: typer.Typer) -> None:
 
         raise typer.Exit(int(run_async(work())))
 
-    @command(app, "runs")
-    def runs_command(
-        common: Common,
-        action: Annotated[str | None, typer.Argument(metavar="[show]")] = None,
-        run: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
-        *,
-        limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
-    ) -> None:
-        """List past runs, or show one: runs show ID."""
-        from reaper.cli.exits import UsageError
-
-        if action is None:
-            _list_runs(common, limit)
-        elif action == "show" and run is not None:
-            _show_run(common, run)
-        else:
-            raise UsageError("write: reaper runs, or: reaper runs show ID")
-
 
 async def _proven(opened: Session, result: RestoreResult) -> RestoreResult:
     """Return the result as it is once the blobs are asked for.
@@ -126,7 +108,7 @@ def _show(common: Common, results: list[Any]) -> None:
 
     columns = [
         Column("repository", "repository"),
-        Column("digest", "digest"),
+        Column("digest", "digest", unit="" if common.verbose else "digest"),
         Column("tags", "tags"),
         Column("restored", "restored"),
         Column("detail", "detail"),
@@ -143,59 +125,3 @@ def _show(common: Common, results: list[Any]) -> None:
     ]
     with report_output(common) as out:
         render_rows("restored", columns, rows, Format(format_of(common).value), out)
-
-
-def _list_runs(common: Common, limit: int) -> None:
-    from reaper.cli.session import format_of, report_output, settings_of
-    from reaper.report.listing import Column, render_rows
-    from reaper.report.render import Format
-    from reaper.store import open_store
-
-    settings = settings_of(common)
-    with open_store(settings.store.url) as store:
-        registry = settings.registry(common.registry).url if common.registry else None
-        rows = [
-            {
-                "run": run.id,
-                "registry": run.registry,
-                "command": f"{run.command} --dry-run" if run.dry_run else run.command,
-                "started_at": run.started_at,
-                "outcome": run.outcome or "running",
-                "deleted": run.summary.get("deleted_manifests", 0),
-                "undoable": len(store.journal.undoable(run.registry, run_id=run.id)),
-            }
-            for run in store.runs.recent(limit, registry)
-        ]
-    columns = [
-        Column(key, key.removesuffix("_at"))
-        for key in ("run", "registry", "command", "started_at", "outcome", "deleted", "undoable")
-    ]
-    with report_output(common) as out:
-        render_rows("runs", columns, rows, Format(format_of(common).value), out)
-
-
-def _show_run(common: Common, run: str) -> None:
-    from reaper.cli.session import format_of, report_output, settings_of
-    from reaper.report.listing import Column, render_rows
-    from reaper.report.render import Format
-    from reaper.store import open_store
-
-    settings = settings_of(common)
-    with open_store(settings.store.url) as store:
-        found = store.runs.get(run)
-        entries = store.journal.of_run(found.registry, found.id)
-    rows = [
-        {
-            "repository": entry.repository,
-            "digest": entry.digest,
-            "tags": list(entry.tags),
-            "state": entry.state,
-            "rule": entry.rule or "",
-            "reason": entry.reason,
-        }
-        for entry in entries
-    ]
-    columns = [Column(key, key) for key in ("repository", "digest", "tags", "state", "rule", "reason")]
-    title = f"run {found.id}: {found.outcome or 'running'}"
-    with report_output(common) as out:
-        render_rows(title, columns, rows, Format(format_of(common).value), out)

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 from reaper.report.render import Format
-from reaper.report.text import human_bytes, safe, timestamp
+from reaper.report.text import day, human_bytes, safe, timestamp
+
+_GAP: Final = 2
+#: A column that is folded is still readable with so many cells.
+_LEAST_WIDTH: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the rows' key, its heading, and how people see it. ``unit`` bytes: sizes in binary units.
-    ``unit`` digest: people see as much of it as tells two apart; machines get all of it.
+    """A column: the rows' key, its heading, and how people see it.
+
+    ``unit`` bytes: sizes in binary units. ``unit`` digest and day: people see as much of a digest as tells
+    two apart, and of a time its day; machines get all of it. In a table, columns with a unit and those to the
+    right keep their width as long as another one can be folded.
     """
 
     key: str
     header: str
     justify: Literal["left", "right"] = "left"
     style: str = ""
-    unit: Literal["", "bytes", "digest"] = ""
+    unit: Literal["", "bytes", "digest", "day", "second", "id"] = ""
+
+    @property
+    def rigid(self) -> bool:
+        """Whether it is unreadable when it is folded."""
+        return bool(self.unit) or self.justify == "right"
 
     def shown(self, row: Mapping[str, object]) -> str:
         """Return the row's value as people see it; not yet escaped."""
@@ -35,6 +47,8 @@ class Column:
                 return human_bytes(value)
             case int():
                 return f"{value:,}"
+            case datetime() if self.unit == "day":
+                return day(value)
             case datetime():
                 return timestamp(value)
             case str() if self.unit == "digest":
@@ -84,6 +98,18 @@ def render_rows(
             write_template("listing.html.j2", {"title": title, "columns": columns, "rows": cells}, out)
 
 
+def _rigid(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[Column]:
+    """Return the columns that keep their width: none where that leaves too little: nothing is ever cut."""
+    from rich.cells import cell_len
+
+    rigid = [column for column in columns if column.rigid]
+    needed = _LEAST_WIDTH * (len(columns) - len(rigid)) + _GAP * (len(columns) - 1)
+    for number, column in enumerate(columns):
+        if column in rigid:
+            needed += max(map(cell_len, (safe(column.header), *(line[number] for line in cells))))
+    return rigid if needed <= width else []
+
+
 def _write_table(
     title: str,
     columns: Sequence[Column],
@@ -99,13 +125,19 @@ def _write_table(
     from reaper.report.console import Printer, make_console
 
     console = make_console(out, colour=colour, width=width)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    cells = [[safe(column.shown(row)) for column in columns] for row in rows]
+    rigid = _rigid(columns, cells, console.width)
     for column in columns:
         table.add_column(
-            Text(safe(column.header)), justify=column.justify, style=column.style, overflow="fold"
+            Text(safe(column.header)),
+            justify=column.justify,
+            style=column.style,
+            overflow="fold",
+            no_wrap=column in rigid,
         )
-    for row in rows:
-        table.add_row(*(Text(safe(column.shown(row))) for column in columns))
+    for line in cells:
+        table.add_row(*map(Text, line))
     printer = Printer(console)
     printer.line(title, "bold")
     if table.row_count:

@@ -53,6 +53,11 @@ def timestamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
+def day(moment: datetime) -> str:
+    """Return the day of ``moment`` in UTC: ``2026-07-01``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
 def rfc3339(moment: datetime) -> str:
     """Return ``moment`` in UTC, for machines: ``2026-07-01T02:00:00Z``."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -47,6 +47,28 @@ def test_table() -> None:
     assert rendered(Format.TABLE) == "Tags of [b]app[/b]\n  None.\n"
 
 
+def test_what_cannot_be_folded_keeps_its_width_while_there_is_room() -> None:
+    columns = [
+        Column("tag", "tag"),
+        Column("digest", "digest", unit="digest"),
+        Column("created", "created", unit="day"),
+        Column("size", "size", "right", unit="bytes"),
+        Column("referrers", "referrers", "right"),
+    ]
+    row = {"tag": "long-" * 20, "digest": "sha256:" + "1" * 64, "created": NOW, "size": MIB, "referrers": 2}
+
+    def table(width: int) -> str:
+        out = io.StringIO()
+        render_rows("Tags", columns, [row], Format.TABLE, out, width=width)
+        assert max(map(cell_len, out.getvalue().splitlines())) <= width
+        return out.getvalue()
+
+    assert "  sha256:111111111111  2026-07-01  1.0 MiB          2" in table(80)
+    # Where there is none everything is folded, and nothing cut.
+    narrow = table(40)
+    assert (narrow.count("1"), narrow.count("o")) == (12 + 2, 20)
+
+
 def test_json_has_every_key_and_exact_values() -> None:
     assert json.loads(rendered(Format.JSON, ROW)) == [ROW | {"pushed_at": "2026-07-01T02:00:00Z"}]
     assert json.loads(rendered(Format.JSON)) == []
