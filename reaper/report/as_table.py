@@ -58,8 +58,9 @@ class _Table:
         self._print.line(words.result(report), "bold")
         if report.error is not None:
             self._print.line(f"Error: {report.error}", "bold red", hang=2)
-        self._print.line()
         cells = [f"{label:<14}{figure:>12}" for label, figure in words.figures(report)]
+        if cells:
+            self._print.line()
         for left, right in zip(cells[::2], cells[1::2], strict=True):
             self._print.line(f"{left}    {right}", indent=2)
         remarks = [*words.before(report), *(f"Note: {note}" for note in report.notes)]

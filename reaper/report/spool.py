@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from reaper.core.errors import ReaperError
 from reaper.core.plan import RepositoryPlan
 from reaper.report.model import RepositoryReport
 
@@ -28,12 +30,29 @@ class Spool:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by close()
+        self._end = 0
         self._count = 0
 
     def append(self, entry: SpooledRepository) -> None:
-        """Add a repository at the end."""
-        self._file.seek(0, 2)
-        self._file.write(_ENTRY.dump_json(entry) + b"\n")
+        """Add a repository at the end.
+
+        Raises:
+            ReaperError: the disk is full; what was added before is still there.
+        """
+        line = _ENTRY.dump_json(entry) + b"\n"
+        number = self._file.fileno()
+        written = 0
+        try:
+            # Past the file's buffer: where this fails, no part of the entry is written later.
+            while written < len(line):
+                written += os.pwrite(number, line[written:], self._end + written)
+        except OSError as error:
+            os.ftruncate(number, self._end)
+            raise ReaperError(
+                f"the report cannot be kept in {tempfile.gettempdir()}: {error.strerror}",
+                hint="free some space there, or name another folder with TMPDIR",
+            ) from error
+        self._end += len(line)
         self._count += 1
 
     def __len__(self) -> int:

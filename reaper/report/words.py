@@ -84,8 +84,10 @@ def result(report: RunReport) -> str:
 
 
 def figures(report: RunReport) -> list[tuple[str, str]]:
-    """Return the summary as labels and numbers."""
+    """Return the summary as labels and numbers; none where the run failed before it read anything."""
     summary = report.summary
+    if report.error is not None and not summary.repositories:
+        return []
     shown = [
         ("Repositories", summary.repositories),
         ("Manifests", summary.manifests),

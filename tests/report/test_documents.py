@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from reaper.report.model import RunReport
+from reaper.report.model import Outcome, RunReport, Summary
 from reaper.report.render import Format, render
 from reaper.report.templating import code
 from reaper.report.text import safe
@@ -156,3 +156,15 @@ def test_hostile_names_are_text_in_html() -> None:
     page = Page(text)
     for name in HOSTILE:
         assert safe(name) in page.texts
+
+
+@pytest.mark.parametrize("format", [Format.TABLE, Format.MARKDOWN, Format.HTML])
+def test_a_run_that_failed_before_it_read_anything_has_no_figures(format: Format) -> None:  # noqa: A002
+    failed = replace(
+        report(), outcome=Outcome.FAILED, error="it cannot be reached", summary=Summary(), repositories=()
+    )
+    text = rendered(failed, format)
+    assert "Error: " in text
+    assert "it cannot be reached" in text
+    assert "Repositories" not in text
+    assert "<table>" not in text

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import resource
 from collections.abc import Iterator
 
 import pytest
+from pydantic import TypeAdapter
 
+from reaper.core.errors import ReaperError
 from reaper.report.model import RepositoryReport
 from reaper.report.render import Format, render
 from reaper.report.spool import Spool, SpooledReports, SpooledRepository
@@ -70,3 +73,21 @@ def test_a_spool_gives_the_same_report_as_memory(format: Format) -> None:  # noq
     render(report(repositories=repositories), format, from_memory)
     spool.close()
     assert from_disk.getvalue() == from_memory.getvalue()
+
+
+def test_a_full_disk_loses_no_entry_that_was_written() -> None:
+    spool = Spool()
+    size = len(TypeAdapter(SpooledRepository).dump_json(SpooledRepository(api())))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + size // 2, before[1]))
+        spool.append(SpooledRepository(api()))
+        with pytest.raises(ReaperError, match="the report cannot be kept in") as caught:
+            spool.append(SpooledRepository(api()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "TMPDIR" in (caught.value.hint or "")
+    spool.append(SpooledRepository(quiet()))
+    assert [entry.report.name for entry in spool] == [api().name, quiet().name]
+    assert len(spool) == 2
+    spool.close()
