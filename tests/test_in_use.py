@@ -16,6 +16,7 @@ from devtools.registry import RegistryServer
 from reaper.core.alias import parse_alias
 from reaper.core.policy import Guard, KeepNewest, Policy, Protections, Rule
 from reaper.core.selectors import Glob, Selector
+from reaper.planning import Scope
 from reaper.protect import Aliases, FileSource, Protector
 from reaper.registry import RegistryClient, RegistryOptions, parse_address
 from reaper.report.model import Outcome, RepositoryReport, RunReport
@@ -25,6 +26,8 @@ from reaper.store import Store, open_store
 pytestmark = pytest.mark.integration
 
 Progress = Callable[[str, int, int | None], None]
+
+NO_GUARD = Guard(None, None, 0, 0, 0)
 
 
 class World:
@@ -84,7 +87,9 @@ class World:
                 run = Run(
                     client,
                     self.store,
-                    RunOptions(self.server.url, [policy], dry_run=dry_run, guard=Guard(None, None, 0, 0, 0)),
+                    RunOptions(
+                        self.server.url, Scope([policy]), dry_run=dry_run, guard=Guard(None, None, 0, 0, 0)
+                    ),
                     protector=protector,
                     progress=progress,
                 )

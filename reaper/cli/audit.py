@@ -58,6 +58,7 @@ def run(
     from reaper.core.selectors import EVERYTHING, Glob, Selector
     from reaper.housekeeping import tidy
     from reaper.observe.progress import progress_bars
+    from reaper.planning import Scope
     from reaper.report.render import Format, render
     from reaper.run import Run, RunOptions, utc_now
 
@@ -77,11 +78,9 @@ def run(
                     opened.store,
                     RunOptions(
                         registry=opened.key,
-                        policies=policies,
+                        scope=Scope(policies, repositories, None if policy is None else frozenset({policy})),
                         dry_run=dry_run,
                         guard=settings.guard.to_guard(),
-                        repositories=repositories,
-                        only=None if policy is None else frozenset({policy}),
                         concurrency=opened.registry.concurrency,
                     ),
                     collect=collection.before_run,

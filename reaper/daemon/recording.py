@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from reaper.books import Counts
 from reaper.collect import Phase
 from reaper.collection import Watch, cut_short, known_damage
 from reaper.core.retention import Decision
 from reaper.gc import COMMAND
 from reaper.observe.metrics import RegistryMetrics
 from reaper.report.model import CollectionReport, Outcome, RunReport, Summary
-from reaper.run import Counts
 from reaper.store import State, Store
 
 #: The steps of a collection with which its registry becomes read-only, and is writable again.

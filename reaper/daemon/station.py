@@ -20,6 +20,7 @@ from reaper.daemon.recording import Recorder
 from reaper.gc import collect
 from reaper.housekeeping import tidy
 from reaper.notify import Notice
+from reaper.planning import Scope
 from reaper.protect import SourceState
 from reaper.registry import RegistryClient, parse_address
 from reaper.report.model import CollectionReport, Outcome, RunReport
@@ -146,10 +147,9 @@ class Station:
                 self._store,
                 RunOptions(
                     registry=client.url,
-                    policies=self._policies,
+                    scope=Scope(self._policies, only=only),
                     dry_run=settings.dry_run,
                     guard=settings.guard.to_guard(),
-                    only=only,
                     concurrency=registry.concurrency,
                     command="serve",
                 ),

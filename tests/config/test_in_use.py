@@ -34,7 +34,11 @@ in_use:
       context: admin
       namespaces: [shop]
       resources:
-        - {group: argoproj.io, version: v1alpha1, plural: rollouts, paths: [spec.template.spec], optional: false}
+        - group: argoproj.io
+          version: v1alpha1
+          plural: rollouts
+          paths: [spec.template.spec]
+          optional: false
         - {version: v1, plural: pods, paths: ["metadata.annotations['a.b/c']"]}
   files: [images.txt]
   commands: [[./images, --all]]

@@ -21,6 +21,7 @@ from reaper.collection import Collection
 from reaper.core.policy import Guard, KeepNewest, KeepPeriods, KeepWithin, Order, Period, Policy, Rule
 from reaper.core.reference import subject_of_tag
 from reaper.core.selectors import Glob, Selector, Semver
+from reaper.planning import Scope
 from reaper.registry import RegistryClient, RegistryOptions, parse_address
 from reaper.report.model import CollectionReport, RunReport
 from reaper.run import Run, RunOptions, utc_now
@@ -106,7 +107,7 @@ async def run_and_collect(
 ) -> tuple[RunReport, CollectionReport]:
     with open_store(f"sqlite:///{folder}/reaper.db") as store:
         async with RegistryClient(RegistryOptions(parse_address(server.url))) as client:
-            run = Run(client, store, RunOptions(server.url, [policy], dry_run=False, guard=NO_GUARD))
+            run = Run(client, store, RunOptions(server.url, Scope([policy]), dry_run=False, guard=NO_GUARD))
             report = await run.execute()
             # What it reads from disk is needed after the store is closed.
             report = RunReport(
@@ -180,7 +181,9 @@ async def run_and_restore(server: RegistryServer, policy: Policy, folder: Path) 
         async with RegistryClient(RegistryOptions(parse_address(server.url))) as client:
             deleted = []
             for _ in range(2):
-                run = Run(client, store, RunOptions(server.url, [policy], dry_run=False, guard=NO_GUARD))
+                run = Run(
+                    client, store, RunOptions(server.url, Scope([policy]), dry_run=False, guard=NO_GUARD)
+                )
                 report = await run.execute()
                 run.close()
                 assert report.outcome == "done", report.error

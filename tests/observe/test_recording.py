@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from reaper.books import Counts
 from reaper.collect import Phase
 from reaper.daemon.recording import Recorder
 from reaper.observe.metrics import Metrics
 from reaper.report.model import CollectionReport, GuardReport, Outcome, RunReport, Summary
-from reaper.run import Counts
 from reaper.store import Store, open_store
 from tests.observe.samples import DAY
 from tests.observe.test_metrics import value

@@ -18,6 +18,7 @@ from devtools.registry_config import RegistryOptions
 from devtools.skopeo import Skopeo
 from reaper.core.policy import AnyOf, Guard, KeepPulledWithin, KeepWithin, Policy, Rule
 from reaper.core.selectors import EVERYTHING
+from reaper.planning import Scope
 from reaper.registry import RegistryClient, parse_address
 from reaper.registry import RegistryOptions as ClientOptions
 from reaper.report.model import RepositoryReport
@@ -67,7 +68,9 @@ class World:
         async def run() -> RepositoryReport:
             options = ClientOptions(parse_address(self.registry.url), read_only=True)
             async with RegistryClient(options) as client:
-                told = RunOptions(client.url, (POLICY,), dry_run=True, guard=Guard(None, None, 0, 0, 0))
+                told = RunOptions(
+                    client.url, Scope((POLICY,)), dry_run=True, guard=Guard(None, None, 0, 0, 0)
+                )
                 job = Run(client, self.site.store, told, clock=self.now)
                 try:
                     (found,) = (await job.execute()).repositories

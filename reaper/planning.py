@@ -1,0 +1,162 @@
+"""Reads every repository and plans for it: inventory, decide, protect, plan, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+
+from reaper.books import Books
+from reaper.concurrency import in_order
+from reaper.core.guard import check_matches, check_repository, tally
+from reaper.core.plan import Action, explain_shared
+from reaper.core.policy import Policy
+from reaper.core.retention import Decision, Decisions
+from reaper.core.selectors import EVERYTHING, Selector
+from reaper.core.snapshot import Snapshot
+from reaper.in_use import InUseGuard
+from reaper.inventory import IncompleteError, Inventory
+from reaper.judging import judge
+from reaper.registry import RegistryClient, RegistryError
+from reaper.report.build import repository_report, unread_report
+from reaper.report.spool import SpooledRepository
+from reaper.store import Store
+from reaper.sweep import CAN_UNTAG, NO, YES
+
+#: How many repositories are read at once; each asks for its tags side by side as well.
+REPOSITORIES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a run is about: the repositories that ``repositories`` selects and a policy of ``only`` matches.
+
+    ``only`` are names; None: every policy's. Every policy's keeps hold all the same.
+    """
+
+    policies: Sequence[Policy]
+    repositories: Selector = EVERYTHING
+    only: frozenset[str] | None = None
+
+    def concerns(self, repository: str) -> bool:
+        """Tell whether the run may change ``repository``."""
+        if self.repositories.select(repository) is None:
+            return False
+        only = self.only
+        return only is None or any(p.name in only and p.matches(repository) for p in self.policies)
+
+
+class Planner:
+    """Makes the plans of one run. ``now`` is the moment that decisions are made for.
+
+    ``probe``: whether the registry may be asked whether it can untag, which takes a harmless DELETE.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        store: Store,
+        inventory: Inventory,
+        scope: Scope,
+        *,
+        now: datetime,
+        in_use: InUseGuard,
+        books: Books,
+        probe: bool,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._inventory = inventory
+        self._scope = scope
+        self._now = now
+        self._in_use = in_use
+        self._books = books
+        self._may_probe = probe
+        self._can_untag = False
+        self._asked_to_untag = False
+
+    async def plans(self) -> AsyncGenerator[tuple[SpooledRepository | None, int, int], None]:
+        """Yield each repository's report and plan (None where the run is not about it), and how far it is.
+
+        Guard rails that a plan runs into are noted in the books.
+
+        Raises:
+            RegistryError: the catalog could not be read.
+            StoreError: the store could not be used.
+        """
+        names = await self._inventory.repositories()
+        policies = self._scope.policies
+        matched = {policy.name: sum(policy.matches(name) for name in names) for policy in policies}
+        self._books.trip(*check_matches(policies, matched, len(names)))
+        self._books.trip(*await self._in_use.begin(names))
+        for warning in self._in_use.warnings:
+            self._books.note(warning)
+        done = 0
+        async with aclosing(in_order(names, self._repository, limit=REPOSITORIES_AT_ONCE)) as readings:
+            async for entry in readings:
+                done += 1
+                if entry is not None:
+                    self._books.read(entry)
+                yield entry, done, len(names)
+
+    async def _repository(self, name: str) -> SpooledRepository | None:
+        mine = self._scope.concerns(name)
+        matching = [policy for policy in self._scope.policies if mine and policy.matches(name)]
+        ledger = self._books.ledger
+        try:
+            snapshot = await self._inventory.read(name, with_created=bool(matching))
+            if not mine:
+                ledger.keep(entry.manifest for entry in snapshot.manifests.values())
+                return None
+            snapshot, decisions, plan = await judge(
+                self._client,
+                self._inventory,
+                snapshot,
+                matching,
+                self._now,
+                in_use=self._in_use.of(snapshot.repository),
+                can_untag=self._find_out_untagging,
+            )
+        except IncompleteError as error:
+            self._books.note("reclaimable bytes may be less: a repository could not be read completely")
+            return self._unread(name, matching, error.tags, error.problems) if mine else None
+        except RegistryError as error:
+            # It was read, but what a plan needs to know besides was not to be had.
+            ledger.keep(entry.manifest for entry in snapshot.manifests.values())
+            unjudged = {tag.name: tag.digest for tag in snapshot.tags.values()}
+            return self._unread(name, matching, unjudged, (error.message,))
+        doomed = {step.digest for step in plan.steps if step.action is Action.DELETE}
+        ledger.doom(snapshot.manifests[digest].manifest for digest in doomed)
+        ledger.keep(e.manifest for digest, e in snapshot.manifests.items() if digest not in doomed)
+        self._books.trip(*check_repository(plan, matching))
+        self._books.total += tally(plan)
+        tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
+        report = repository_report(snapshot, decisions, plan, tags)
+        return SpooledRepository(report, plan if plan.steps else None)
+
+    def _unread(
+        self, name: str, matching: Sequence[Policy], tags: Mapping[str, str], problems: Sequence[str]
+    ) -> SpooledRepository:
+        self._books.counts.partial += 1
+        policies = sorted(policy.name for policy in matching)
+        return SpooledRepository(unread_report(name, policies, tags, tuple(problems)))
+
+    async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> bool:
+        """Tell whether the registry can delete a tag alone, asking only where an answer matters."""
+        shared = any(
+            tag.decision is Decision.EXPIRE and tag.digest in decisions.kept
+            for tag in decisions.tags.values()
+        )
+        if shared and not self._can_untag:
+            facts = self._store.observations
+            known = facts.fact(self._client.url, CAN_UNTAG)
+            if known in (None, NO) and self._may_probe and not self._asked_to_untag:
+                # A registry learns it with an update: each run asks again.
+                found = await self._client.can_untag(snapshot.repository)
+                self._asked_to_untag = True
+                if found is not None:
+                    known = YES if found else NO
+                    facts.set_fact(self._client.url, CAN_UNTAG, known)
+            self._can_untag = known == YES
+        return self._can_untag
