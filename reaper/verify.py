@@ -145,7 +145,8 @@ async def unreadable(
     look = _Look(blobs={blob.digest: blob for blob in manifest.blobs})
     verification = _Verification(client, repository, deep=False, concurrency=concurrency, listed=True)
     await verification.check_blobs(look)
-    return [*(f"{digest} {problem}" for digest, problem in look.problems.items()), *look.errors]
+    problems = [f"{digest} {look.problems[digest]}" for digest in look.blobs if digest in look.problems]
+    return [*problems, *look.errors]
 
 
 @dataclass(slots=True)
