@@ -109,6 +109,15 @@ class Node:
         """How many commands run."""
         return len(self._running)
 
+    def drop(self) -> None:
+        """End every connection to this node, as a broken network does; what runs goes on."""
+
+        def abort() -> None:
+            for connection in list(self._connections):
+                connection.abort()
+
+        self._loop.call_soon_threadsafe(abort)
+
     def write_log(self, place: Place, text: str, *, end: bool = False) -> None:
         """Append to a container's log; ``end`` says that nothing more will come."""
         log = self._logs.setdefault(place, _Log())

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -75,6 +76,10 @@ class Workloads:
         self.paused = False
         #: What runs in place of a collector that would remove something, if anything.
         self.instead: Sequence[str] | None = None
+        #: What ``registry`` is in commands that are executed in pods.
+        self.binary_inside = str(binary)
+        #: Programs that no pod has.
+        self.missing: set[str] = set()
         #: The commands that pods were started with, in order.
         self.started: list[list[str]] = []
         #: What a step of the loop failed with; a test that waits in vain looks here.
@@ -82,14 +87,14 @@ class Workloads:
         self._server = server
         self._binary = str(binary)
         self._api = _Api(server)
-        self._machines = [Node(server, name, self._inside) for name in self.nodes]
+        self.machines = [Node(server, name, self._inside) for name in self.nodes]
         self._running: dict[str, _Running] = {}
         self._begun: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop)
 
     def __enter__(self) -> Self:
-        for machine in self._machines:
+        for machine in self.machines:
             machine.__enter__()
         self.service.__enter__()
         self._thread.start()
@@ -101,7 +106,7 @@ class Workloads:
         self._stop.set()
         self._thread.join()
         self.service.__exit__(kind, error, trace)
-        for machine in self._machines:
+        for machine in self.machines:
             machine.__exit__(kind, error, trace)
         self._api.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -114,12 +119,12 @@ class Workloads:
 
     def executed(self) -> list[tuple[str, ...]]:
         """What was executed in pods, in order for each node."""
-        return [command for machine in self._machines for _, command in machine.executed]
+        return [command for machine in self.machines for _, command in machine.executed]
 
     @property
     def collecting(self) -> int:
         """How many commands run in pods, besides what they were started with."""
-        return sum(machine.running for machine in self._machines)
+        return sum(machine.running for machine in self.machines)
 
     def _loop(self) -> None:
         try:
@@ -290,7 +295,7 @@ class Workloads:
             start_new_session=True,  # all that it starts ends with it, as in a container
         )
         running = _Running(process, place, port, environment)
-        machine = self._machines[self.nodes.index(pod["spec"]["nodeName"])]
+        machine = self.machines[self.nodes.index(pod["spec"]["nodeName"])]
         running.output = threading.Thread(target=_forward, args=(process, machine, place))
         running.output.start()
         return running
@@ -320,7 +325,9 @@ class Workloads:
         """What a command in a pod is on this machine."""
         pod = self._api.get("v1", self.namespace, "pods", place.pod)
         running = self._running[pod["metadata"]["uid"]]
-        local = self._localised(pod, pod["spec"]["containers"][0], command)
+        if command[0] in self.missing:
+            return [f"/missing/{command[0]}"]
+        local = self._localised(pod, pod["spec"]["containers"][0], command, self.binary_inside)
         if self.instead is not None and _COLLECTS in local and "--dry-run" not in local:
             local = list(self.instead)
         return ["env", "-i", *(f"{name}={value}" for name, value in running.environment.items()), *local]
@@ -330,16 +337,15 @@ class Workloads:
         words = [*container.get("command", ()), *container.get("args", ())]
         if not container.get("command") and (not words or words[0].endswith((".yml", ".yaml"))):
             words = ["registry", "serve", *(words or ["/etc/docker/registry/config.yml"])]
-        return self._localised(pod, container, words)
+        return self._localised(pod, container, words, self._binary)
 
-    def _localised(self, pod: Json, container: Json, words: Sequence[str]) -> list[str]:
-        places = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
+    def _localised(self, pod: Json, container: Json, words: Sequence[str], binary: str) -> list[str]:
+        """Return the command with this machine's paths, also in words of several words."""
+        places = "|".join(re.escape(mount["mountPath"]) for mount in container.get("volumeMounts", ()))
         root = self._mounted(pod, container)
-        found = [
-            f"{root}{word}" if any(word.startswith(f"{place}/") for place in places) else word
-            for word in words
-        ]
-        return [self._binary if found[0] == "registry" else found[0], *found[1:]]
+        if places:
+            words = [re.sub(rf"(^| )(?=(?:{places})/)", rf"\g<1>{root}", word) for word in words]
+        return [binary if words[0] == "registry" else words[0], *words[1:]]
 
     def _environment(self, pod: Json, container: Json, port: int) -> dict[str, str]:
         own = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
