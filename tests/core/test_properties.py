@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reaper.core.manifest import Kind
 from reaper.core.plan import Action, RepositoryPlan, build_plan
-from reaper.core.policy import AllOf, AnyOf, Condition, Policy, Rule
+from reaper.core.policy import AllOf, AnyOf, Condition, KeepAll, Policy, Rule
 from reaper.core.reclaim import Ledger
 from reaper.core.retention import Decision, Decisions, decide
 from reaper.core.selectors import Glob, Selector
@@ -22,6 +22,8 @@ from reaper.core.times import Source, pushed, pushed_digest
 from tests.core.generate import NOW, manifest, names, policies, policy_sets, rules, snapshots, without
 
 MOMENT = timedelta(microseconds=1)
+#: Keeps nothing.
+NEVER = Rule("never", KeepAll(), Selector((Glob("no-such-tag"),)))
 Item = TypeVar("Item")
 booleans = st.booleans()
 chances = st.randoms(use_true_random=False)
@@ -304,26 +306,46 @@ def test_what_was_pushed_since_the_longest_minimum_age_is_never_deleted(
 def test_protections_hold_while_any_policy_has_them_on(
     policies: list[Policy], snapshot: Snapshot, chance: random.Random
 ) -> None:
+    """Each by itself keeps its tags and manifests where no rule keeps anything."""
+    bare = [replace(p, rules=(NEVER,), minimum_age=timedelta(), untagged_keep_within=None) for p in policies]
     users = {name: "pod" for name in snapshot.tags if chance.random() < 0.2}
     users |= {digest: "pod" for digest in snapshot.manifests if chance.random() < 0.2}
-    decisions, plan = judge(policies, snapshot, in_use=users)
-    on = [policy.protections for policy in policies if policy.matches(snapshot.repository)]
-    stay: set[str] = set()
-    if any(protections.latest for protections in on) and "latest" in snapshot.tags:
-        stay.add(snapshot.tags["latest"].digest)
-        assert "latest" in kept(decisions)
+    decisions, plan = judge(bare, snapshot, in_use=users)
+    on = [policy.protections for policy in bare if policy.matches(snapshot.repository)]
+    tags, digests = set[str](), set[str]()
+    if any(protections.latest for protections in on):
+        tags |= {"latest"} & snapshot.tags.keys()
     if any(protections.unknown_media_type for protections in on):
         strange = (Kind.UNKNOWN, Kind.SCHEMA1)
-        stay |= {d for d, e in snapshot.manifests.items() if e.manifest.kind in strange}
+        digests |= {d for d, e in snapshot.manifests.items() if e.manifest.kind in strange}
     if any(protections.in_use for protections in on):
-        stay |= users.keys() & snapshot.manifests.keys()
-        assert users.keys() & snapshot.tags.keys() <= kept(decisions)
+        tags |= users.keys() & snapshot.tags.keys()
+        digests |= users.keys() & snapshot.manifests.keys()
     for protections in on:
         if protections.immutable is not None:
-            held = {name for name in snapshot.tags if protections.immutable.select(name) is not None}
-            assert held <= kept(decisions)
-            stay |= {snapshot.tags[name].digest for name in held}
+            tags |= {name for name in snapshot.tags if protections.immutable.select(name) is not None}
+    tags |= {name for name, tag in snapshot.tags.items() if tag.digest in digests}
+    assert tags <= kept(decisions)
+    stay = digests | {snapshot.tags[name].digest for name in tags}
     assert not needed_by(snapshot, stay) & deleted(plan)
+
+
+@given(policy_sets, snapshots())
+def test_what_has_no_tag_waits_for_the_longest_of_all_policies(
+    policies: list[Policy], snapshot: Snapshot
+) -> None:
+    hasty = [replace(p, untagged_keep_within=p.untagged_keep_within or timedelta()) for p in policies[:1]]
+    matching = [p for p in [*hasty, *policies[1:]] if p.matches(snapshot.repository)]
+    decisions, plan = judge(matching, snapshot)
+    event(
+        f"has untagged to delete: {any(d.decision is Decision.EXPIRE for d in decisions.untagged.values())}"
+    )
+    waits = [p.untagged_keep_within for p in matching if p.untagged_keep_within is not None]
+    for digest in decisions.untagged.keys() & deleted(plan):
+        since = snapshot.manifests[digest].untagged_since
+        assert since is not None
+        assert waits
+        assert NOW - since >= max([*waits, *(policy.minimum_age for policy in matching)])
 
 
 @given(st.lists(policies(), max_size=3, unique_by=lambda policy: policy.name), snapshots())
@@ -359,6 +381,16 @@ def test_a_referrer_more_changes_nothing_for_the_others(
     assert kept(after) - {name} == kept(before)
     if subject not in deleted(plan):
         assert new.digest not in deleted(wider_plan)
+
+
+@given(policy_sets, snapshots())
+def test_a_referrers_tag_is_kept_with_its_subject(policies: list[Policy], snapshot: Snapshot) -> None:
+    decisions, plan = judge(policies, snapshot)
+    gone = deleted(plan)
+    for name, tag in snapshot.tags.items():
+        subject = tag.subject or snapshot.manifests[tag.digest].manifest.subject
+        if subject in snapshot.manifests and subject not in gone:
+            assert name in kept(decisions)
 
 
 # Every decision is accounted for, and honest.

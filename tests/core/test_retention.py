@@ -243,6 +243,15 @@ def test_built_in_protections_can_be_switched_off_by_name() -> None:
     assert kept(judge(look, policy(NEVER_KEEPS, protections=immutable))) == {"v1"}
 
 
+def test_one_policy_that_protects_is_enough() -> None:
+    off = Protections(latest=False, in_use=False, unknown_media_type=False)
+    odd = entry(manifest("odd", Kind.UNKNOWN, media_type="application/x"), "90d")
+    look = snapshot({"latest": image("a", "90d"), "odd": odd})
+    careless, careful = policy(NEVER_KEEPS, name="careless", protections=off), policy(NEVER_KEEPS, name="z")
+    assert kept(judge(look, careless)) == set()
+    assert kept(judge(look, careless, careful)) == {"latest", "odd"}
+
+
 def test_images_in_use_are_kept_by_tag_and_by_digest() -> None:
     tags = {"a": image("a", "90d"), "b": image("b", "90d"), "c": image("c", "90d")}
     users = {"a": "pod shop/web", tags["b"].digest: "pod shop/db"}
@@ -320,6 +329,21 @@ class TestGraph:
         sbom = entry(manifest("sbom", subject=subject.digest), "1d")
         look = snapshot({"v1": subject, "sbom": sbom})
         assert kept(judge(look, policy(KeepNewest(1)))) == {"v1", "sbom"}
+
+    def test_parts_seen_at_the_first_inventory_do_not_outlive_their_image(self) -> None:
+        """They rarely carry a date, and are as old as what they belong to."""
+        index, signature = entry(self.index, "90d"), image("signature")
+        look = snapshot({"v1": index, sig(index): signature}, entry(self.amd64), entry(self.arm64))
+        decisions = judge(look, policy(NEVER_KEEPS, minimum_age="24h"))
+        gone = {step.digest for step in build_plan(look, decisions, can_untag=False).steps}
+        assert gone == look.manifests.keys()
+
+    def test_untagged_manifests_wait_for_the_minimum_age_from_when_they_were_seen_untagged(self) -> None:
+        loose = image("loose", "90d", seen="10d")
+        for minimum, expires in (("11d", False), ("9d", True)):
+            eager = policy(KeepAll(), untagged_keep_within=timedelta(), minimum_age=minimum)
+            decisions = judge(snapshot({}, loose, first_inventory="10d"), eager)
+            assert (decisions.untagged[loose.digest].decision is Decision.EXPIRE) == expires
 
     def test_a_new_signature_outlives_an_expired_subject(self) -> None:
         subject = image("subject", "90d", seen="30d")

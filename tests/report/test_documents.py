@@ -166,5 +166,5 @@ def test_a_run_that_failed_before_it_read_anything_has_no_figures(format: Format
     text = rendered(failed, format)
     assert "Error: " in text
     assert "it cannot be reached" in text
-    assert "Repositories" not in text
+    assert "Expired tags" not in text
     assert "<table>" not in text
