@@ -18,13 +18,16 @@ from reaper.registry.challenge import Challenge, parse_challenges
 from reaper.registry.credentials import Credentials
 from reaper.registry.errors import AuthenticationError, ProtocolError, RegistryError, ServerError
 from reaper.registry.observer import NOBODY, Observer
-from reaper.registry.transport import TRANSPORT_ERRORS, transport_error
+from reaper.registry.transport import TRANSPORT_ERRORS, Patience, transport_error
 
 #: What the specification says where a token does not state its lifetime, in seconds.
 DEFAULT_LIFETIME = 60.0
 #: A token is renewed when less than this share of its life is left.
 _RENEW_BEFORE = 0.2
 _MAX_TOKEN_ANSWER = 1024 * 1024
+#: However long a token claims to live, it is renewed after so many seconds.
+_LONGEST_LIFETIME = 86400.0
+_PATIENCE = Patience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Authenticator:
         *,
         read_only: bool,
         clock: Callable[[], float],
+        patience: Patience = _PATIENCE,
         observer: Observer = NOBODY,
     ) -> None:
         self._http = http
@@ -55,6 +59,7 @@ class Authenticator:
         self._credentials = credentials
         self._read_only = read_only
         self._clock = clock
+        self._patience = patience
         self._observer = observer
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
@@ -140,15 +145,16 @@ class Authenticator:
                     headers["Authorization"] = basic
                     parameters["account"] = credentials.username
                 request = self._http.build_request("GET", realm, params=parameters, headers=headers)
-            response = await self._http.send(request, stream=True)
-            try:
-                content = b""
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > _MAX_TOKEN_ANSWER:
-                        raise ProtocolError(f"{what} answers with far too much")
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(self._patience.connect + self._patience.answer):
+                response = await self._http.send(request, stream=True)
+                try:
+                    content = b""
+                    async for chunk in response.aiter_bytes():
+                        content += chunk
+                        if len(content) > _MAX_TOKEN_ANSWER:
+                            raise ProtocolError(f"{what} answers with far too much")
+                finally:
+                    await response.aclose()
         except TRANSPORT_ERRORS as error:
             raise transport_error(error, self._address, what) from error
         status = response.status_code
@@ -172,7 +178,8 @@ class Authenticator:
             raise ProtocolError(f"{what} answers without a token")
         lifetime = answer.get("expires_in")
         valid = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool) and lifetime > 0
-        return _Token(found, asked + (lifetime if valid else DEFAULT_LIFETIME) * (1 - _RENEW_BEFORE))
+        seconds = min(lifetime, _LONGEST_LIFETIME) if valid else DEFAULT_LIFETIME
+        return _Token(found, asked + seconds * (1 - _RENEW_BEFORE))
 
     def _realm(self, challenge: Challenge) -> str:
         """Return where to fetch tokens: over TLS, on loopback, or at the registry's own origin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -40,6 +41,7 @@ from reaper.registry.errors import (
     ReadOnlyRegistryError,
     RegistryError,
     ServerError,
+    SilentError,
     ThrottledError,
     TooLargeError,
     TruncatedError,
@@ -56,10 +58,19 @@ _log = structlog.get_logger(__name__)
 MAX_LISTING = 64 * 1024 * 1024
 MAX_CONFIG = 8 * 1024 * 1024
 _MAX_ERROR = 64 * 1024
-_MAX_PAGES = 1_000_000
+#: Names in one listing, a list of referrers included: more than any registry holds in one place.
+MAX_NAMES = 2_000_000
+#: So many pages in a row may bring nothing new; some registries leave out what one may not see.
+_MAX_BARREN_PAGES = 100
+#: A listing is one list in one object; what holds far more of them is made to fill the memory.
+_MAX_CONTAINERS = 1_000
 _MAX_REDIRECTS = 5
 #: A longer pause than this, in seconds, is for the next run to wait, not for this request.
 _LONGEST_PAUSE = 60.0
+#: Once so many requests in a row for each that may be under way had no answer, the next ones fail at once,
+#: until none was sent for so many seconds: a registry that is down must not hold a run up for days.
+_SILENT_ROUNDS = 4
+_SILENCE = 10.0
 _NOBODY = "sha256:" + "0" * 64
 _ACCEPT = ", ".join(MANIFEST_TYPES)
 #: Methods whose requests may be sent again after any failure of the server.
@@ -146,10 +157,13 @@ class RegistryClient:
             options.credentials,
             read_only=options.read_only,
             clock=time.monotonic,
+            patience=options.patience,
             observer=options.observer,
         )
         self._limiter = Limiter(options.concurrency, time.monotonic, longest_pause=_LONGEST_PAUSE)
         self._referrers_api: bool | None = None
+        self._unanswered = 0
+        self._unanswered_at = 0.0
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,7 +185,9 @@ class RegistryClient:
 
     async def ping(self) -> datetime | None:
         """Check that a registry answers, and return its clock where it says one (end-1)."""
-        answer = await self._ask("GET", "/v2/", scope="", accept="application/json", limit=_MAX_ERROR)
+        answer = await self._ask(
+            "GET", "/v2/", scope="", accept="application/json", limit=_MAX_ERROR, probe=True
+        )
         if answer.status != 200:
             raise self._not_a_registry(answer)
         self._json(answer, "/v2/")
@@ -199,15 +215,15 @@ class RegistryClient:
             NotFoundError: the registry does not know the repository, or it never had a tag.
         """
         path = f"/v2/{repository}/tags/list"
-        found: dict[str, None] = {}
+        found: list[str] = []
         async for page in self._pages(path, scope=_pull(repository), key="tags"):
             for name in page:
                 if not is_tag(name):
                     raise ProtocolError(
                         f"{self.url}/{repository}: the listing has an invalid tag {name[:80]!r}"
                     )
-                found[name] = None
-        return list(found)
+            found.extend(page)
+        return found
 
     async def head(self, repository: str, reference: str) -> Resolved | None:
         """Return what ``reference`` (a tag or digest) stands for, or None where it is not there (end-3)."""
@@ -231,7 +247,12 @@ class RegistryClient:
         """
         path = f"/v2/{repository}/manifests/{reference}"
         answer = await self._ask(
-            "GET", path, scope=_pull(repository), accept=_ACCEPT, limit=MAX_MANIFEST_SIZE
+            "GET",
+            path,
+            scope=_pull(repository),
+            accept=_ACCEPT,
+            limit=MAX_MANIFEST_SIZE,
+            anywhere=is_digest(reference),
         )
         if answer.status == 404:
             return None
@@ -257,7 +278,9 @@ class RegistryClient:
         if size > MAX_CONFIG:
             raise TooLargeError(f"{self.url}/{repository}: the config {digest} has {size} bytes")
         path = f"/v2/{repository}/blobs/{digest}"
-        answer = await self._ask("GET", path, scope=_pull(repository), accept="*/*", limit=MAX_CONFIG)
+        answer = await self._ask(
+            "GET", path, scope=_pull(repository), accept="*/*", limit=MAX_CONFIG, anywhere=True
+        )
         if answer.status == 404:
             return None
         self._expect(answer, 200, path)
@@ -268,7 +291,7 @@ class RegistryClient:
     async def head_blob(self, repository: str, digest: str) -> int | None:
         """Return a blob's size in bytes, or None where it is not there (end-2)."""
         path = f"/v2/{repository}/blobs/{digest}"
-        answer = await self._ask("HEAD", path, scope=_pull(repository), accept="*/*")
+        answer = await self._ask("HEAD", path, scope=_pull(repository), accept="*/*", anywhere=True)
         if answer.status == 404:
             return None
         self._expect(answer, 200, path)
@@ -308,7 +331,9 @@ class RegistryClient:
     async def _open_blob(self, path: str, repository: str, headers: dict[str, str]) -> httpx.Response:
         async for attempt in self._attempts("GET"):
             with attempt:
-                response = await self._open("GET", self.url + path, scope=_pull(repository), headers=headers)
+                response = await self._open(
+                    "GET", self.url + path, scope=_pull(repository), headers=headers, anywhere=True
+                )
                 if response.status_code in (200, 206):
                     return response
                 await response.aclose()
@@ -329,12 +354,10 @@ class RegistryClient:
     async def referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
         """Return the manifests whose subject is ``digest``, or None where the registry has no such list."""
         url: str | None = f"{self.url}/v2/{repository}/referrers/{digest}"
-        found: list[Descriptor] = []
-        seen: set[str] = set()
+        found: dict[str, Descriptor] = {}
+        track = _Pages(f"{self.url}/{repository}: the referrers of {digest}")
         while url is not None:
-            if url in seen:
-                raise ProtocolError(f"{self.url}/{repository}: the pages of the referrers go in circles")
-            seen.add(url)
+            track.turn(url, len(found))
             answer = await self._ask("GET", url, scope=_pull(repository), accept=OCI_INDEX, limit=MAX_LISTING)
             if answer.status in (400, 404, 405, 501):
                 return None
@@ -346,11 +369,12 @@ class RegistryClient:
                     f"{self.url}/{repository}: a page of referrers has {len(answer.body)} bytes"
                 )
             try:
-                found.extend(parse_manifest(answer.body, OCI_INDEX, digest).children)
+                listed = parse_manifest(answer.body, OCI_INDEX, digest).children
             except ManifestError as error:
                 raise ProtocolError(f"the referrers of {digest}: {error.message}") from error
+            found.update((descriptor.digest, descriptor) for descriptor in listed)
             url = answer.next_page
-        return found
+        return list(found.values())
 
     async def prepare_delete(self, repository: str) -> None:
         """Fetch the token that a delete needs: no login shall stand between the last look and the delete."""
@@ -422,7 +446,7 @@ class RegistryClient:
         """
         repository = "reaper-probe"
         path = f"/v2/{repository}/manifests/{_NOBODY}"
-        answer = await self._ask("DELETE", path, scope=_delete(repository))
+        answer = await self._ask("DELETE", path, scope=_delete(repository), probe=True)
         if _is_read_only(answer):
             return RegistryMode.READ_ONLY
         if answer.status == 405:
@@ -432,14 +456,14 @@ class RegistryClient:
         return RegistryMode.WRITABLE
 
     async def _pages(self, path: str, *, scope: str, key: str) -> AsyncIterator[list[str]]:
-        """Yield the pages of a listing, whole; a listing that cannot be read to its end is an error."""
+        """Yield the new names on each page; a listing that cannot be read to its end is an error."""
         size = self._options.page_size
         url: str | None = f"{self.url}{path}?n={size}"
         first = True
-        seen: set[str] = set()
+        track = _Pages(f"{self.url}{path}")
+        known: set[str] = set()
         while url is not None:
-            if url in seen or len(seen) > _MAX_PAGES:
-                raise ProtocolError(f"{self.url}{path}: the pages go in circles")
+            track.turn(url, len(known))
             answer = await self._ask("GET", url, scope=scope, accept="application/json", limit=MAX_LISTING)
             if answer.status == 400 and first and size > 1:
                 # The registry caps the page size, and does not say at what.
@@ -452,13 +476,18 @@ class RegistryClient:
                 raise NotFoundError(f"{self.url}{path} is not there (404)", status=404)
             self._expect(answer, 200, path)
             first = False
-            seen.add(url)
+            if answer.body.count(b"[") + answer.body.count(b"{") > _MAX_CONTAINERS:
+                raise ProtocolError(f"{self.url}{path}: {key} is not a list of names")
+            if answer.body.count(b'"') > 2 * MAX_NAMES:
+                raise TooLargeError(f"{self.url}{path}: a page has more than {MAX_NAMES} names")
             names = self._json(answer, path).get(key)
             if names is None:
                 names = []
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ProtocolError(f"{self.url}{path}: {key} is not a list of names")
-            yield names
+            new = [name for name in dict.fromkeys(names) if name not in known]
+            known.update(new)
+            yield new
             url = answer.next_page
 
     async def _ask(
@@ -471,17 +500,39 @@ class RegistryClient:
         limit: int = _MAX_ERROR,
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
+        anywhere: bool = False,
+        probe: bool = False,
     ) -> _Answer:
-        """Send a request and read its answer; again where that may help and does no harm, a DELETE never."""
+        """Send a request and read its answer; again where that may help and does no harm, a DELETE never.
+
+        ``anywhere``: the answer is checked against its digest, so another host may give it. ``probe``: it is
+        sent however long the registry has not answered.
+        """
         url = target if "://" in target else self.url + target
         sent = {**({"Accept": accept} if accept else {}), **(headers or {})}
         async for attempt in self._attempts(method):
             with attempt:
                 async with self._limiter.slot():
+                    if not probe:
+                        self._refuse_silence()
                     return await self._once(
-                        method, url, scope=scope, headers=sent, content=content, limit=limit
+                        method,
+                        url,
+                        scope=scope,
+                        headers=sent,
+                        content=content,
+                        limit=limit,
+                        anywhere=anywhere,
                     )
         raise UnreachableError(f"{self.url} cannot be reached")
+
+    def _refuse_silence(self) -> None:
+        """Raise where the registry has answered nothing for so long that it need not be asked now."""
+        silent = self._unanswered >= _SILENT_ROUNDS * self._options.concurrency
+        if silent and time.monotonic() - self._unanswered_at < _SILENCE:
+            raise SilentError(
+                f"{self.url} has stopped answering: {self._unanswered} requests in a row failed"
+            )
 
     def _attempts(self, method: str) -> AsyncIterator[stamina.Attempt]:
         left = attempts = 1 if method == "DELETE" else self._options.attempts
@@ -526,12 +577,17 @@ class RegistryClient:
         headers: dict[str, str],
         content: bytes | None,
         limit: int,
+        anywhere: bool,
     ) -> _Answer:
         began = time.monotonic()
-        response = await self._open(method, url, scope=scope, headers=headers, content=content)
+        response = await self._open(
+            method, url, scope=scope, headers=headers, content=content, anywhere=anywhere
+        )
         path = httpx.URL(url).path
         try:
-            body = b"" if method == "HEAD" else await self._body(response, limit, path)
+            # Each piece has its time limit; so has the whole, lest it comes byte by byte.
+            async with asyncio.timeout(self._options.patience.answer):
+                body = b"" if method == "HEAD" else await self._body(response, limit, path)
         except TRANSPORT_ERRORS as error:
             raise transport_error(error, self._address, path) from error
         finally:
@@ -551,6 +607,7 @@ class RegistryClient:
         scope: str,
         headers: dict[str, str],
         content: bytes | None = None,
+        anywhere: bool = False,
     ) -> httpx.Response:
         """Send a request, logged in as far as the registry asks for it; the answer's body is not read yet."""
         refused = 0
@@ -570,12 +627,27 @@ class RegistryClient:
                 continue
             if response.is_redirect and method in _READS:
                 await response.aclose()
-                url = urljoin(url, response.headers["Location"])
-                if not url.startswith(("http://", "https://")):
-                    raise ProtocolError(f"{self.url} redirects to something that is not HTTP")
+                url = self._redirected(url, response.headers["Location"], anywhere=anywhere)
                 continue
             return response
         raise ProtocolError(f"{self.url} redirects in circles, or refuses every login")
+
+    def _redirected(self, url: str, location: str, *, anywhere: bool) -> str:
+        """Return where a redirect leads: on the registry, or ``anywhere`` for what its digest proves."""
+        try:
+            target = urljoin(url, location)
+            elsewhere = origin_of(target) != self._address.origin
+        except ValueError as error:
+            raise ProtocolError(f"{self.url} redirects to an address that is none") from error
+        if not target.startswith(("http://", "https://")):
+            raise ProtocolError(f"{self.url} redirects to something that is not HTTP")
+        if elsewhere and not anywhere:
+            host = origin_of(target)
+            raise ProtocolError(
+                f"{self.url}: {httpx.URL(url).path} redirects to another host ({host[:200]!r})",
+                hint="write the registry's URL as it is there, if that is the registry",
+            )
+        return target
 
     async def _send(
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
@@ -584,14 +656,19 @@ class RegistryClient:
         path = httpx.URL(url).path
         try:
             request = self._http.build_request(method, url, headers=headers, content=content)
-            response = await self._http.send(request, stream=True)
+            patience = self._options.patience
+            async with asyncio.timeout(patience.connect + patience.answer):
+                response = await self._http.send(request, stream=True)
         except TRANSPORT_ERRORS as error:
             self._limiter.strained()
+            self._unanswered += 1
+            self._unanswered_at = time.monotonic()
             self._observer.response(method, 0, time.monotonic() - began)
             raise transport_error(error, self._address, path) from error
         except httpx.InvalidURL as error:
             raise ProtocolError(f"{self.url} names an address that is none") from error
         seconds = time.monotonic() - began
+        self._unanswered = 0
         _log.debug(
             "request", method=method, path=path, status=response.status_code, seconds=round(seconds, 4)
         )
@@ -682,6 +759,30 @@ class RegistryClient:
             raise ProtocolError(f"{path}: the registry answers with another manifest, {digest}")
 
 
+class _Pages:
+    """Watches that the pages of a listing come to an end."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._seen: set[str] = set()
+        self._known = 0
+        self._barren = 0
+
+    def turn(self, url: str, known: int) -> None:
+        """Note that the page at ``url`` is next, with so many names ``known`` before it.
+
+        Raises:
+            ProtocolError: the pages lead nowhere, or to more than any registry holds.
+        """
+        self._barren = self._barren + 1 if known == self._known else 0
+        self._known = known
+        if url in self._seen or self._barren > _MAX_BARREN_PAGES:
+            raise ProtocolError(f"{self._what}: the pages go in circles")
+        if known > MAX_NAMES:
+            raise TooLargeError(f"{self._what}: there are more than {MAX_NAMES} names")
+        self._seen.add(url)
+
+
 def _cause(error: Exception) -> str:
     """Return what the observer calls the reason of another try."""
     if isinstance(error, ThrottledError):
@@ -698,7 +799,7 @@ def _worth_another_try(error: Exception, method: str) -> bool | float:
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= _LONGEST_PAUSE else False
         return True
-    return isinstance(error, (UnreachableError, TruncatedError))
+    return isinstance(error, (UnreachableError, TruncatedError)) and not isinstance(error, SilentError)
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

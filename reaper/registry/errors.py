@@ -17,6 +17,10 @@ class UnreachableError(RegistryError):
     """No answer came: the name does not resolve, the connection failed, or a time limit ran out."""
 
 
+class SilentError(UnreachableError):
+    """The registry was not asked: it has not answered for so long that it need not be asked now."""
+
+
 class TLSError(RegistryError):
     """The connection could not be secured."""
 
