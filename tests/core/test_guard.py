@@ -1,0 +1,102 @@
+"""Guard rails: which plans wait for a person."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reaper.core.guard import Tally, Trip, check_clock, check_matches, check_repository, check_run, tally
+from reaper.core.plan import RepositoryPlan, build_plan
+from reaper.core.policy import Guard, KeepNewest, Policy
+from reaper.core.selectors import Glob, Selector
+from tests.core.build import image, judge, policy, snapshot
+from tests.core.generate import NOW
+
+OPEN = Guard(None, None, 0, 0, 0)
+
+
+def plan(tags: int, keep: int) -> RepositoryPlan:
+    """Return the plan of a repository of ``tags`` images, of which ``keep`` stay."""
+    look = snapshot({f"t{n}": image(f"t{n}", f"{n + 1}d") for n in range(tags)})
+    return build_plan(look, judge(look, policy(KeepNewest(keep))), can_untag=False)
+
+
+def guarded(guard: Guard, name: str = "p") -> Policy:
+    return replace(policy(KeepNewest(1)), name=name, guard=guard)
+
+
+@pytest.mark.parametrize(
+    ("guard", "trips"),
+    [
+        (OPEN, []),
+        (replace(OPEN, max_deletions=6), []),
+        (replace(OPEN, max_deletions=5), ["max_deletions"]),
+        (replace(OPEN, max_share=0.6), []),
+        (replace(OPEN, max_share=0.5), ["max_share"]),
+        (replace(OPEN, max_share=0.5, share_from=7), []),
+        (replace(OPEN, min_tags=4), []),
+        (replace(OPEN, min_tags=5), ["min_tags"]),
+        (Guard(0, 0.0, 1, 10), ["max_deletions", "max_share", "min_tags"]),
+        (Guard(), []),
+    ],
+)
+def test_limits_of_a_repository(guard: Guard, trips: list[str]) -> None:
+    found = list(check_repository(plan(10, 4), [guarded(guard)]))
+    assert [trip.guard for trip in found] == trips
+    assert all(trip.repository == "team/app" for trip in found)
+
+
+def test_a_trip_has_its_figures() -> None:
+    (trip,) = check_repository(plan(10, 4), [guarded(replace(OPEN, max_share=0.5))])
+    assert str(trip) == ("team/app: 6 of 10 manifests (60%) would go; policy p allows 50%")
+    (trip,) = check_repository(plan(10, 4), [guarded(replace(OPEN, max_deletions=5))])
+    assert trip.message == "6 manifests would be deleted; policy p allows 5"
+    (trip,) = check_repository(plan(10, 4), [guarded(replace(OPEN, min_tags=5))])
+    assert trip.message == "4 of 10 tags would be left; policy p demands 5"
+
+
+def test_the_guards_of_all_policies_on_a_repository_hold() -> None:
+    strict, mild = guarded(replace(OPEN, max_deletions=1), "strict"), guarded(OPEN, "mild")
+    elsewhere = replace(guarded(replace(OPEN, min_tags=99), "x"), repositories=Selector((Glob("other"),)))
+    found = list(check_repository(plan(10, 4), [mild, strict, elsewhere]))
+    assert [trip.guard for trip in found] == ["max_deletions"]
+
+
+def test_a_plan_without_steps_surprises_nobody() -> None:
+    assert list(check_repository(plan(3, 9), [guarded(Guard(0, 0.0, 0, 99))])) == []
+
+
+def test_referrers_tags_are_not_counted() -> None:
+    subject = image("t0", "1d")
+    name = subject.digest.replace(":", "-")
+    look = snapshot({"t0": subject, "t1": image("t1", "2d"), f"{name}.sig": image("sig"), name: subject})
+    made = build_plan(look, judge(look, policy(KeepNewest(1))), can_untag=False)
+    # The tag that names its own image is no referrer's.
+    assert tally(made) == Tally(manifests=3, deletions=1, tags=3, removed_tags=1)
+
+
+def test_the_whole_run() -> None:
+    total = tally(plan(10, 4)) + tally(plan(10, 10))
+    assert total == Tally(20, 6, 20, 6)
+    assert list(check_run(total, replace(OPEN, max_deletions=6, max_share=0.3))) == []
+    found = list(check_run(total, replace(OPEN, max_deletions=5, max_share=0.2)))
+    assert [(trip.guard, trip.repository) for trip in found] == [("max_deletions", None), ("max_share", None)]
+
+
+def test_a_policy_that_matches_too_little() -> None:
+    policies = [guarded(Guard()), guarded(replace(OPEN, min_repositories=3), "q"), guarded(OPEN, "r")]
+    assert list(check_matches(policies, {"p": 1, "q": 3}, 5)) == []
+    found = list(check_matches(policies, {"q": 2}, 5))
+    assert [trip.guard for trip in found] == ["empty_match", "empty_match"]
+    assert "policy q matches 2 of 5 repositories" in found[1].message
+    assert list(check_matches(policies, {}, 0)) == []
+
+
+def test_a_clock_behind_the_last_run() -> None:
+    assert list(check_clock(NOW, None)) == []
+    assert list(check_clock(NOW, NOW)) == []
+    (trip,) = check_clock(NOW, NOW + timedelta(seconds=1))
+    assert isinstance(trip, Trip)
+    assert trip.guard == "clock"

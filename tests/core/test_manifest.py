@@ -1,0 +1,151 @@
+"""What a manifest's and a config's bytes say."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from reaper.core.manifest import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKER_SCHEMA1_SIGNED,
+    MAX_MANIFEST_SIZE,
+    OCI_ARTIFACT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Kind,
+    Manifest,
+    ManifestError,
+    parse_config,
+    parse_manifest,
+    parse_time,
+)
+from tests.core.generate import digest
+
+OWN = digest("own")
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+def descriptor(seed: str, media_type: str = LAYER, size: int = 7, **more: Any) -> dict[str, Any]:
+    return {"digest": digest(seed), "mediaType": media_type, "size": size, **more}
+
+
+def parse(document: Any, media_type: str = OCI_MANIFEST) -> Manifest:
+    return parse_manifest(json.dumps(document).encode(), media_type, OWN)
+
+
+def image(**more: Any) -> dict[str, Any]:
+    return {"config": descriptor("config"), "layers": [descriptor("layer")], **more}
+
+
+@pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST, f"{OCI_MANIFEST.upper()}; charset=x"])
+def test_an_image(media_type: str) -> None:
+    document = image(
+        subject=descriptor("subject", OCI_MANIFEST),
+        artifactType="application/spdx+json",
+        annotations={"org.opencontainers.image.created": "2026-01-02T03:04:05Z"},
+    )
+    found = parse(document, media_type)
+    assert found.kind is Kind.IMAGE
+    assert found.config == Descriptor(digest("config"), 7, LAYER)
+    assert [blob.digest for blob in found.blobs] == [digest("config"), digest("layer")]
+    assert found.subject == digest("subject")
+    assert found.artifact_type == "application/spdx+json"
+    assert found.created_annotation == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert found.size == len(json.dumps(document))
+    assert found.children == ()
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
+def test_an_index_with_platforms(media_type: str) -> None:
+    arm = descriptor("arm", OCI_MANIFEST, platform={"os": "linux", "architecture": "arm64", "variant": "v8"})
+    odd = descriptor("odd", OCI_MANIFEST, platform={"os": 1, "architecture": ""})
+    found = parse({"manifests": [arm, odd]}, media_type)
+    assert found.kind is Kind.INDEX
+    assert [(child.digest, child.platform) for child in found.children] == [
+        (digest("arm"), "linux/arm64/v8"),
+        (digest("odd"), None),
+    ]
+    assert parse({}, media_type).children == ()
+
+
+def test_a_cache_lists_layers_where_an_index_has_manifests() -> None:
+    found = parse({"manifests": [descriptor("layer"), descriptor("image", OCI_MANIFEST)]}, OCI_INDEX)
+    assert [child.digest for child in found.children] == [digest("image")]
+    assert [blob.digest for blob in found.blobs] == [digest("layer")]
+
+
+def test_schema_1_and_the_deprecated_artifact() -> None:
+    found = parse({"fsLayers": [{"blobSum": digest("layer")}]}, DOCKER_SCHEMA1_SIGNED)
+    assert (found.kind, [blob.digest for blob in found.blobs]) == (Kind.SCHEMA1, [digest("layer")])
+    found = parse({"blobs": [descriptor("blob")], "subject": descriptor("subject")}, OCI_ARTIFACT)
+    assert (found.kind, found.subject) == (Kind.ARTIFACT, digest("subject"))
+    assert [blob.digest for blob in found.blobs] == [digest("blob")]
+
+
+def test_of_an_unknown_type_every_digest_is_taken_for_needed() -> None:
+    found = parse({"a": [{"b": digest("x")}], "c": digest("y"), "d": "sha256:short"}, "application/x")
+    assert found.kind is Kind.UNKNOWN
+    assert found.mentions == {digest("x"), digest("y")}
+    # What the document calls itself goes before an answer's vague type.
+    assert parse(image(mediaType=OCI_MANIFEST), "application/json").kind is Kind.IMAGE
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "is not a JSON object"),
+        ({}, "has no config"),
+        (image(mediaType=DOCKER_MANIFEST), "but was sent as"),
+        (image(layers={}), "layers is not a list"),
+        (image(layers=[1]), "layers is not a descriptor"),
+        (image(config={"digest": "sha256:x", "size": 1}), "config has no valid digest"),
+        (image(config=descriptor("c", size=-1)), "config has no valid size"),
+        (image(config={**descriptor("c"), "size": True}), "config has no valid size"),
+        (image(subject={}), "subject has no valid digest"),
+    ],
+)
+def test_what_is_broken_is_an_error_that_names_the_field(document: Any, says: str) -> None:
+    with pytest.raises(ManifestError, match=says):
+        parse(document)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000, b" " * (MAX_MANIFEST_SIZE + 1)]
+)
+def test_bytes_that_are_no_manifest(content: bytes) -> None:
+    with pytest.raises(ManifestError, match=OWN):
+        parse_manifest(content, OCI_MANIFEST, OWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02t03:04:05z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+        ("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+14:00", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))),
+        ("2026-01-02T03:04:05", None),
+        ("2026-13-02T03:04:05Z", None),
+        ("yesterday", None),
+        ("", None),
+        (1, None),
+        (None, None),
+    ],
+)
+def test_times(text: object, time: datetime | None) -> None:
+    assert parse_time(text) == time
+
+
+def test_configs() -> None:
+    config = {"created": "2026-01-02T03:04:05Z", "os": "linux", "architecture": "arm64", "variant": "v8"}
+    found = parse_config(json.dumps(config).encode())
+    assert found == ImageConfig(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "linux/arm64/v8")
+    for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"created": 1, "os": ["linux"]}'):
+        assert parse_config(content) == ImageConfig()
