@@ -282,7 +282,7 @@ class Workloads:
         port = free_port()
         environment = self._environment(pod, container, port)
         command = self._command(pod, container)
-        self.started.append(command)
+        asked = command
         if self.instead is not None and _COLLECTS in command and "--dry-run" not in command:
             command = list(self.instead)
         command[0] = shutil.which(command[0]) or command[0]
@@ -294,6 +294,7 @@ class Workloads:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # all that it starts ends with it, as in a container
         )
+        self.started.append(asked)
         running = _Running(process, place, port, environment)
         machine = self.machines[self.nodes.index(pod["spec"]["nodeName"])]
         running.output = threading.Thread(target=_forward, args=(process, machine, place))

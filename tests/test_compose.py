@@ -1,4 +1,4 @@
-"""What settings make of the sources of images in use."""
+"""What settings make of the sources of images in use, and of the ways to a collector."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reaper.compose import protector_for
+from reaper.collect import CommandCollector, NoneCollector
+from reaper.collect.docker import DockerCollector
+from reaper.collect.kubernetes_exec import KubernetesExecCollector
+from reaper.collect.kubernetes_job import KubernetesJobCollector
+from reaper.collect.webhook import WebhookCollector
+from reaper.compose import collector_for, protector_for
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.protect import Aliases, SourceKind, parse_image
 from reaper.store import Store, open_store
@@ -83,3 +88,51 @@ def test_sources_of_one_kind_have_names_of_their_own(store: Store) -> None:
         (SourceKind.COMMAND, "kubectl (2)"),
         (SourceKind.COMMAND, "crictl"),
     ]
+
+
+WORKLOAD = {"namespace": "registry", "workload": "deployment/registry"}
+HOOKS = {"on": [["a"]], "off": [["b"]]}
+
+
+@pytest.mark.parametrize(
+    ("collect", "kind", "read_only", "restart", "stops"),
+    [
+        ({"via": "none"}, NoneCollector, False, False, False),
+        ({"via": "command", "command": ["gc"]}, CommandCollector, False, False, False),
+        ({"via": "docker", "docker": {"container": "a"}}, DockerCollector, False, True, False),
+        (
+            {"via": "docker", "docker": {"container": "a"}, "read_only": HOOKS},
+            DockerCollector,
+            True,
+            True,
+            False,
+        ),
+        ({"via": "kubernetes-job", "kubernetes": WORKLOAD}, KubernetesJobCollector, True, True, False),
+        (
+            {"via": "kubernetes-job", "kubernetes": {**WORKLOAD, "read_only": "scale"}},
+            KubernetesJobCollector,
+            True,
+            False,
+            True,
+        ),
+        ({"via": "kubernetes-exec", "kubernetes": WORKLOAD}, KubernetesExecCollector, True, True, False),
+        (
+            {"via": "webhook", "webhook": {"url": "https://collector.example.com", "restart": False}},
+            WebhookCollector,
+            True,
+            False,
+            False,
+        ),
+    ],
+)
+def test_each_way_to_a_collector(
+    collect: dict[str, object], kind: type, read_only: bool, restart: bool, stops: bool, store: Store
+) -> None:
+    registry = RegistrySettings.model_validate(
+        {"name": "main", "url": "https://registry.example.com", "collect": collect}
+    )
+    found = collector_for(registry, store, registry.url)
+    assert type(found) is kind
+    assert found.via == collect["via"]
+    can = found.capabilities
+    assert (can.read_only, can.restart, can.stops) == (read_only, restart, stops)

@@ -45,7 +45,7 @@ class Pace:
     ``end``: for something to be gone that was asked to end.
     """
 
-    poll: float = 1.0
+    poll: float = 0.5
     rollout: float = 600.0
     end: float = 180.0
 

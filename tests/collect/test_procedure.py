@@ -424,3 +424,29 @@ def test_a_successor_that_cannot_is_loud_and_leaves_the_phase() -> None:
             recover(Phase.COLLECTING, world, probe_mode=world.probe, record_phase=world.record, waits=QUICK)
         )
     assert "phase finished" not in world.diary
+
+
+STOPS = Capabilities(read_only=True, stops=True)
+
+
+def test_a_registry_that_is_stopped_is_collected_once_it_is_silent() -> None:
+    world = World(can=STOPS)
+
+    async def stop() -> None:
+        world.answers = False
+
+    async def start() -> None:
+        world.answers = True
+
+    world.before_on, world.before_off = stop, start
+    result = asyncio.run(world.run())
+    assert (result.outcome, result.warnings) == (Outcome.DONE, ())
+    assert not [entry for entry in world.diary if entry.startswith("restart")]
+
+
+def test_a_stopped_registry_that_still_answers_is_not_collected() -> None:
+    world = World(can=STOPS)
+    result = asyncio.run(world.run())
+    assert result.outcome is Outcome.FAILED
+    assert "for the registry to stop answering, but it is read-only" in result.detail
+    assert not [entry for entry in world.diary if entry.startswith("collect")]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from devtools.docs import DOCS
 from tests.config.conftest import ReadSettings, Refused
+
+EXAMPLES = re.findall(
+    r"^```yaml\n(collect:\n.*?)^```$", (DOCS / "collection.md").read_text(), re.DOTALL | re.MULTILINE
+)
 
 
 def registry(collect: str) -> str:
@@ -50,6 +56,24 @@ def test_a_webhook(read_settings: ReadSettings, tmp_path: Path) -> None:
     assert webhook.read_token() == "secret"
 
 
+def test_there_is_an_example_of_each_procedure() -> None:
+    found = [re.search(r"via: (\S+)", each) for each in EXAMPLES]
+    assert [each and each[1] for each in found] == [
+        "command",
+        "docker",
+        "kubernetes-job",
+        "kubernetes-exec",
+        "webhook",
+    ]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_a_collection_loads(example: str, read_settings: ReadSettings) -> None:
+    indented = "".join(f"    {line}\n" for line in example.splitlines())
+    text = f"registries:\n  - name: main\n    url: https://registry.example.com\n{indented}"
+    assert read_settings(text).registries[0].collect.via in example
+
+
 @pytest.mark.parametrize(
     ("collect", "says"),
     [
@@ -71,9 +95,8 @@ def test_a_webhook(read_settings: ReadSettings, tmp_path: Path) -> None:
             "restart is not used by via: docker; the engine restarts the container",
         ),
         (
-            "{via: kubernetes-job, kubernetes: {namespace: a, workload: ds/a}, "
-            "read_only: {on: [a], off: [b]}}",
-            "read_only is not used by via: kubernetes-job; kubernetes.read_only says how",
+            "{via: kubernetes-job, kubernetes: {namespace: a, workload: ds/a}, restart: [a]}",
+            "restart is not used by via: kubernetes-job; the rollout that makes it writable",
         ),
         (
             "{via: webhook, webhook: {url: 'https://a.example.com'}, command: [a]}",
