@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import Annotated
 
 import typer
@@ -30,9 +28,22 @@ def register(app: typer.Typer) -> None:
         exit_code: Annotated[
             bool, typer.Option("--exit-code", help="With --dry-run: exit 10 when something would be deleted.")
         ] = False,
+        accept: Annotated[
+            str | None,
+            typer.Option(
+                "--accept", metavar="PLAN", help="Let this blocked plan pass its guard rails, once."
+            ),
+        ] = None,
     ) -> None:
         """Apply the policies to a registry, once, now."""
-        run(common, dry_run=dry_run, policy=policy, repository=repository, exit_code=exit_code)
+        run(
+            common,
+            dry_run=dry_run,
+            policy=policy,
+            repository=repository,
+            exit_code=exit_code,
+            accept=accept,
+        )
 
 
 def run(
@@ -42,8 +53,12 @@ def run(
     policy: str | None = None,
     repository: str | None = None,
     exit_code: bool = False,
+    accept: str | None = None,
 ) -> None:
     """Run once, write the report, and exit with the outcome's code."""
+    import asyncio
+    import signal
+
     from reaper.cli.exits import Exit, UsageError, exit_for_outcome
     from reaper.cli.session import (
         collection_of,
@@ -82,6 +97,7 @@ def run(
                         dry_run=dry_run,
                         guard=settings.guard.to_guard(),
                         concurrency=opened.registry.concurrency,
+                        accept=accept,
                     ),
                     collect=collection.before_run,
                     protector=protector_for(settings, opened.registry, opened.store),
