@@ -22,6 +22,8 @@ from devtools.errors import SetupError
 from devtools.pypi import download
 
 _TIMEOUT = 60.0
+#: What is rendered for, away from a cluster: a helm built with Go alone would take it for an ancient one.
+_KUBERNETES = ("--kube-version", "1.33")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Helm:
 
     def lint(self, values: Sequence[Path] = ()) -> str:
         """Lint, warnings counting as errors; returns what was said. Raises HelmError."""
-        return self._said("lint", "--strict", str(self._chart), *_files(values))
+        return self._said("lint", "--strict", *_KUBERNETES, str(self._chart), *_files(values))
 
     def template(
         self,
@@ -122,14 +124,9 @@ class Helm:
     ) -> list[dict[str, Any]]:
         """Return the objects an installation would make. ``settings`` are ``KEY=JSON``. Raises HelmError."""
         text = self._run(
-            "template",
-            release,
-            str(self._chart),
-            "--namespace",
-            namespace,
-            *_files(values),
-            *_options(settings),
-        )
+            "template", release, str(self._chart), *_KUBERNETES, "--namespace", namespace,
+            *_files(values), *_options(settings),
+        )  # fmt: skip
         return objects(text)
 
     def notes(self, values: Sequence[Path] = (), *, settings: Sequence[str] = ()) -> str:
