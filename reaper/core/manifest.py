@@ -35,6 +35,20 @@ CREATED_ANNOTATION: Final = "org.opencontainers.image.created"
 
 #: distribution-spec 1.1, "Pushing Manifests": registries should refuse larger ones, and so does reaper.
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
+#: Children of an index, or layers of an image: more than anybody lists on purpose.
+MAX_LISTED: Final = 10_000
+# Objects and lists in one document. Each takes far more memory than the two bytes it is written with.
+_MAX_CONTAINERS: Final = 100_000
+# image-spec 1.1, descriptor.md: the size is an int64. RFC 6838, 4.2: a type's two names have 127 at most.
+_MAX_SIZE: Final = 2**63 - 1
+_MAX_MEDIA_TYPE: Final = 255
+_MAX_PLATFORM_PART: Final = 64
+# Registries and clients in Go take any case of a field for the field.
+_FIELDS: Final = {
+    name.casefold(): name
+    for name in ("mediaType", "config", "layers", "manifests", "blobs", "subject", "fsLayers", "artifactType")
+}
+_DESCRIPTOR_FIELDS: Final = {name.casefold(): name for name in ("mediaType", "digest", "size", "platform")}
 
 
 class Kind(StrEnum):
@@ -134,6 +148,11 @@ def parse_time(text: object) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
+def is_media_type(text: str) -> bool:
+    """Tell whether ``text`` can be a media type, with parameters or without: short, and fit to be shown."""
+    return 0 < len(text) <= _MAX_MEDIA_TYPE and text.isascii() and text.isprintable()
+
+
 def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
     """Return what the manifest ``content`` says; ``media_type`` is the answer's Content-Type.
 
@@ -149,6 +168,8 @@ def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
     stated = base_media_type(media_type)
     own = document.get("mediaType")
     if isinstance(own, str) and own:
+        if not is_media_type(own):
+            raise ManifestError(f"manifest {digest} has a mediaType that is none")
         own = base_media_type(own)
         if stated in _KINDS and own != stated:
             raise ManifestError(f"manifest {digest} calls itself {own}, but was sent as {stated}")
@@ -157,6 +178,7 @@ def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
     size = len(content)
     if kind is Kind.UNKNOWN:
         return Manifest(digest, stated, kind, size, mentions=frozenset(_digests_in(document)))
+    _check_fields(document, kind, digest)
     if kind is Kind.SCHEMA1:
         return Manifest(digest, stated, kind, size, layers=_schema1_layers(document, digest))
     reader = _Reader(document, digest)
@@ -181,7 +203,7 @@ def parse_manifest(content: bytes, media_type: str, digest: str) -> Manifest:
 def parse_config(content: bytes) -> ImageConfig:
     """Return what an image's config says; one that is no JSON object says nothing."""
     try:
-        document = json.loads(content)
+        document = _load(content)
     except (ValueError, RecursionError):
         return ImageConfig()
     if not isinstance(document, dict):
@@ -195,7 +217,9 @@ def _is_blob(listed: Descriptor) -> bool:
 
 def _json_object(content: bytes, digest: str) -> dict[str, Any]:
     try:
-        document = json.loads(content)
+        document = _load(content)
+    except _FaultyJSONError as error:
+        raise ManifestError(f"manifest {digest} {error}") from error
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"manifest {digest} is not JSON") from error
     if not isinstance(document, dict):
@@ -203,11 +227,50 @@ def _json_object(content: bytes, digest: str) -> dict[str, Any]:
     return document
 
 
+class _FaultyJSONError(ValueError):
+    """It is JSON, but not to be relied on."""
+
+
+def _load(content: bytes) -> object:
+    """Return what the JSON ``content`` says, if all readers of it see the same (RFC 8259, 4 and 8.1).
+
+    Raises:
+        ValueError, RecursionError: it is no JSON in UTF-8, or says one thing twice, or is a bomb.
+    """
+    if content.count(b"{") + content.count(b"[") > _MAX_CONTAINERS:
+        raise _FaultyJSONError(f"has more than {_MAX_CONTAINERS} objects and lists")
+    return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _FaultyJSONError("has a field twice")
+    return found
+
+
+def _check_fields(document: Mapping[str, Any], kind: Kind, digest: str) -> None:
+    """Refuse what some readers take for another kind of manifest than others do (CVE-2021-41190)."""
+    _check_case(document, _FIELDS, f"manifest {digest}")
+    foreign = ("config", "layers") if kind is Kind.INDEX else ("manifests",)
+    for field in foreign:
+        if document.get(field) is not None:
+            raise ManifestError(f"manifest {digest} is an {kind} with {field}: it may be read in two ways")
+
+
+def _check_case(document: Mapping[str, Any], fields: Mapping[str, str], what: str) -> None:
+    for key in document:
+        meant = fields.get(key.casefold())
+        if meant is not None and meant != key:
+            raise ManifestError(f"{what} has {key!r}, which some read as {meant}")
+
+
 def _schema1_layers(document: Mapping[str, Any], digest: str) -> tuple[Descriptor, ...]:
     """Read ``fsLayers`` of the deprecated schema 1, which gives no sizes."""
     layers = document.get("fsLayers") or []
     if not isinstance(layers, list):
         raise ManifestError(f"manifest {digest}: fsLayers is not a list")
+    _check_length(layers, "fsLayers", digest)
     found = []
     for layer in layers:
         blob = layer.get("blobSum") if isinstance(layer, dict) else None
@@ -215,6 +278,13 @@ def _schema1_layers(document: Mapping[str, Any], digest: str) -> tuple[Descripto
             raise ManifestError(f"manifest {digest}: an entry of fsLayers has no digest")
         found.append(Descriptor(blob, 0, "application/vnd.docker.image.rootfs.diff.tar.gzip"))
     return tuple(found)
+
+
+def _check_length(listed: list[Any], field: str, digest: str) -> None:
+    if len(listed) > MAX_LISTED:
+        raise ManifestError(
+            f"manifest {digest}: {field} has {len(listed)} entries; the limit is {MAX_LISTED}"
+        )
 
 
 def _digests_in(value: object) -> Iterator[str]:
@@ -253,11 +323,12 @@ class _Reader:
             return ()
         if not isinstance(value, list):
             raise ManifestError(f"manifest {self._digest}: {field} is not a list")
+        _check_length(value, field, self._digest)
         return tuple(self._descriptor(item, field) for item in value)
 
     def artifact_type(self) -> str | None:
         value = self._document.get("artifactType")
-        return value if isinstance(value, str) and value else None
+        return value if isinstance(value, str) and is_media_type(value) else None
 
     def created_annotation(self) -> datetime | None:
         annotations = self._document.get("annotations")
@@ -266,20 +337,26 @@ class _Reader:
     def _descriptor(self, value: object, field: str) -> Descriptor:
         if not isinstance(value, dict):
             raise ManifestError(f"manifest {self._digest}: {field} is not a descriptor")
+        _check_case(value, _DESCRIPTOR_FIELDS, f"manifest {self._digest}: {field}")
         digest, size = value.get("digest"), value.get("size")
         if not isinstance(digest, str) or not is_digest(digest):
             raise ManifestError(f"manifest {self._digest}: {field} has no valid digest")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_SIZE:
             raise ManifestError(f"manifest {self._digest}: {field} has no valid size")
         media_type = value.get("mediaType")
+        if isinstance(media_type, str) and media_type and not is_media_type(media_type):
+            raise ManifestError(f"manifest {self._digest}: {field} has a mediaType that is none")
         return Descriptor(
             digest, size, media_type if isinstance(media_type, str) else "", _platform(value.get("platform"))
         )
 
 
 def _platform(value: object) -> str | None:
-    """Return ``os/architecture[/variant]``, as the field's tools write a platform."""
+    """Return ``os/architecture[/variant]``, as the field's tools write a platform; None where it is none."""
     if not isinstance(value, dict):
         return None
     parts = [value.get("os"), value.get("architecture"), value.get("variant")]
-    return "/".join(part for part in parts if isinstance(part, str) and part) or None
+    named = [part for part in parts if isinstance(part, str) and part]
+    if any(len(p) > _MAX_PLATFORM_PART or not p.isascii() or not p.isprintable() for p in named):
+        return None
+    return "/".join(named) or None

@@ -26,6 +26,7 @@ from reaper.core.manifest import (
     Descriptor,
     ManifestError,
     base_media_type,
+    is_media_type,
     parse_manifest,
 )
 from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
@@ -746,7 +747,7 @@ class RegistryClient:
 
     def _media_type(self, answer: _Answer, path: str) -> str:
         found: str | None = answer.headers.get("Content-Type")
-        if not found:
+        if not found or not is_media_type(found):
             raise ProtocolError(f"{path}: the registry does not say the manifest's type")
         if base_media_type(found) == "text/html":
             raise self._not_a_registry(answer, path)

@@ -12,6 +12,7 @@ from reaper.core.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     DOCKER_SCHEMA1_SIGNED,
+    MAX_LISTED,
     MAX_MANIFEST_SIZE,
     OCI_ARTIFACT,
     OCI_INDEX,
@@ -149,3 +150,66 @@ def test_configs() -> None:
     assert found == ImageConfig(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "linux/arm64/v8")
     for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"created": 1, "os": ["linux"]}'):
         assert parse_config(content) == ImageConfig()
+
+
+MANY = MAX_LISTED + 1
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "says"),
+    [
+        (b'{"config":{},"config":{}}', OCI_MANIFEST, "has a field twice"),
+        (b'{"annotations":{"a":"1","a":"2"}}', OCI_MANIFEST, "has a field twice"),
+        (b'{"manifests":[],"Manifests":[]}', OCI_INDEX, "has 'Manifests', which some read as manifests"),
+        ('{"manife\u017fts":[]}'.encode(), OCI_INDEX, "which some read as manifests"),
+        (json.dumps({"manifests": [{"Digest": OWN, "size": 1}]}).encode(), OCI_INDEX, "read as digest"),
+        (json.dumps(image(manifests=[])).encode(), OCI_MANIFEST, "with manifests: it may be read in two"),
+        (b'{"manifests":[]}', OCI_ARTIFACT, "with manifests: it may be read in two ways"),
+        (b'{"manifests":[]}', DOCKER_SCHEMA1_SIGNED, "with manifests: it may be read in two ways"),
+        (json.dumps(image(manifests=[])).encode(), OCI_INDEX, "with config: it may be read in two ways"),
+        (b'{"manifests":[],"layers":[]}', DOCKER_LIST, "with layers: it may be read in two ways"),
+        (b'{"config":{"digest":"%b","size":1e400}}' % OWN.encode(), OCI_MANIFEST, "no valid size"),
+        (b'{"config":{"digest":"%b","size":%d}}' % (OWN.encode(), 2**63), OCI_MANIFEST, "no valid size"),
+        (b'{"config":{"digest":"%b","size":%b}}' % (OWN.encode(), b"9" * 5000), OCI_MANIFEST, "not JSON"),
+        (b'{"mediaType":"\\ud800"}', OCI_MANIFEST, "has a mediaType that is none"),
+        (b'{"mediaType":"%b"}' % (b"x" * 1_000_000), OCI_MANIFEST, "has a mediaType that is none"),
+        (
+            json.dumps(image(config=descriptor("c", "\x1b[31m"))).encode(),
+            OCI_MANIFEST,
+            "config has a mediaType",
+        ),
+        (b'{"annotations":{"a":"\xed\xa0\x80"}}', OCI_MANIFEST, "is not JSON"),
+        ('{"config":null}'.encode("utf-16"), OCI_MANIFEST, "is not JSON"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, OCI_MANIFEST, "is not JSON"),
+        (b"[" * 2_000_000 + b"]" * 2_000_000, OCI_MANIFEST, "more than 100000 objects and lists"),
+        (b'{"a":[' + b"{}," * 1_300_000 + b"{}]}", "x/unknown", "more than 100000 objects and lists"),
+        (json.dumps({"manifests": [{"digest": OWN, "size": 1}] * MANY}).encode(), OCI_INDEX, "10001 entries"),
+        (
+            json.dumps({"fsLayers": [{"blobSum": OWN}] * MANY}).encode(),
+            DOCKER_SCHEMA1_SIGNED,
+            "10001 entries",
+        ),
+    ],
+)
+def test_what_may_be_read_in_two_ways_or_is_a_bomb(content: bytes, media_type: str, says: str) -> None:
+    with pytest.raises(ManifestError, match=OWN) as refused:
+        parse_manifest(content, media_type, OWN)
+    assert says in refused.value.message
+    assert len(refused.value.message) < 300
+    assert refused.value.message.isprintable()
+
+
+@pytest.mark.parametrize("part", ["\x1b[31m", "\ud800", "a\x00b", "x" * 65, "🐴", 7])
+def test_a_platform_that_is_none(part: object) -> None:
+    config = {"created": "2026-01-02T03:04:05Z", "os": "linux", "architecture": part}
+    found = parse_config(json.dumps(config).encode())
+    assert found.created is not None
+    assert found.platform == ("linux" if part == 7 else None)
+
+
+def test_a_config_that_is_a_bomb_says_nothing() -> None:
+    bomb = b'{"created":"2026-01-02T03:04:05Z","a":[' + b"[]," * 200_000 + b"[]]}"
+    assert parse_config(bomb) == ImageConfig()
+    assert (
+        parse_config(b'{"created":"2026-01-02T03:04:05Z","created":"2026-01-02T03:04:05Z"}') == ImageConfig()
+    )
