@@ -21,6 +21,9 @@ class KubernetesJobCollector(ClusterCollector):
 
     via = "kubernetes-job"
 
+    #: The collection that this one began last; None: a predecessor's may be there.
+    _run: str | None = None
+
     @property
     def _job(self) -> str:
         return job_name(self._reference)
@@ -31,6 +34,7 @@ class KubernetesJobCollector(ClusterCollector):
 
     async def check_further(self, client: ClusterClient, workload: Workload) -> None:
         """Refuse volumes that a second pod cannot have. Raises ClusterError, CollectError."""
+        self._run = None
         await refuse_without(client, self._reference.namespace, rights_of_claims(claims_of(workload)))
         needs_same_node(workload, await self._modes(client, workload))
 
@@ -43,7 +47,7 @@ class KubernetesJobCollector(ClusterCollector):
         namespace = self._reference.namespace
         async with connected(self._connect) as client:
             await self._clear(client)
-            run = secrets.token_hex(8)
+            self._run = run = secrets.token_hex(8)
             body = await self._body(client, run, dry_run=dry_run)
             try:
                 await client.create(JOBS, body, namespace=namespace)
@@ -58,8 +62,11 @@ class KubernetesJobCollector(ClusterCollector):
                 raise
 
     async def end_collector(self, client: ClusterClient) -> None:
-        """Delete the job of whichever run, and return once its pod is gone. Raises as its base."""
-        await end_job(client, self._reference.namespace, self._job, self._pace)
+        """Delete the job, and return once its pod is gone. Raises as its base.
+
+        A predecessor's as well; but not a successor's, which may have begun while this one puts back.
+        """
+        await end_job(client, self._reference.namespace, self._job, self._pace, run=self._run)
 
     async def _clear(self, client: ClusterClient) -> None:
         """Remove what an earlier run left; refuse to disturb one that is collecting."""
@@ -73,7 +80,7 @@ class KubernetesJobCollector(ClusterCollector):
                 f"the job {self._reference.namespace}/{self._job} of another run is still collecting",
                 hint="wait until it has ended, or delete it",
             )
-        await self.end_collector(client)
+        await end_job(client, self._reference.namespace, self._job, self._pace)
 
     async def _body(self, client: ClusterClient, run: str, *, dry_run: bool) -> JsonObject:
         workload = await Workload.read(client, self._reference)

@@ -204,7 +204,9 @@ async def end_job(
                 except ConflictError:
                     return "another job has taken its name"
             return "it is still there"
-        pods = [] if job is not None else await _pods(client, namespace, name)
+        if job is not None:
+            return None  # It is another's, with pods of its own.
+        pods = await _pods(client, namespace, name)
         left = ", ".join(pod["metadata"]["name"] for pod in pods if not has_ended(pod))
         return f"there are pods left: {left}" if left else None
 

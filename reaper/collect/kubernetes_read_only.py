@@ -6,7 +6,10 @@ whoever comes next, from another pod or with another store, finds what has to be
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +28,7 @@ from reaper.collect.kubernetes_workload import (
     read_only_entry,
     wait_until,
 )
-from reaper.kubernetes import ClusterClient, ConflictError, JsonObject, PatchType
+from reaper.kubernetes import ClusterClient, ClusterUnreachableError, ConflictError, JsonObject, PatchType
 
 _log = structlog.get_logger(__name__)
 
@@ -42,9 +45,13 @@ _ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a collection changed. ``entry`` is the container's entry for the variable, if it had one."""
+    """What a collection changed. ``entry`` is the container's entry for the variable, if it had one.
+
+    ``run`` tells one collection from another.
+    """
 
     how: How
+    run: str = ""
     container: str = ""
     entry: JsonObject | None = None
     replicas: int = 0
@@ -54,7 +61,7 @@ class Original:
         changed: JsonObject = {"replicas": self.replicas}
         if self.how == "environment":
             changed = {"container": self.container, "env": self.entry}
-        return json.dumps({"how": self.how, **changed})
+        return json.dumps({"how": self.how, "run": self.run, **changed})
 
     @classmethod
     def of(cls, workload: Workload) -> Original | None:
@@ -69,8 +76,8 @@ class Original:
         try:
             found = json.loads(text)
             if found["how"] == "scale":
-                return cls("scale", replicas=int(found["replicas"]))
-            return cls("environment", str(found["container"]), found["env"])
+                return cls("scale", found["run"], replicas=int(found["replicas"]))
+            return cls("environment", found["run"], str(found["container"]), found["env"])
         except (ValueError, KeyError, TypeError) as error:
             raise CollectError(
                 f"the annotation {ORIGINAL} of {workload.reference} is unreadable",
@@ -95,6 +102,8 @@ class ReadOnly:
         self._pace = pace
         self._lasting = lasting
         self._clock = clock
+        # The collection that this one began. None: it is to put back what any other left.
+        self._run: str | None = None
         # Another collection was found under way: nothing of it may be undone.
         self._anothers = False
 
@@ -104,7 +113,7 @@ class ReadOnly:
         Raises:
             CollectError: it may; or the registry cannot be put back.
         """
-        self._anothers = False
+        self._run, self._anothers = None, False
         workload = await Workload.read(client, self._reference)
         original = Original.of(workload)
         if original is None:
@@ -133,10 +142,9 @@ class ReadOnly:
 
         Raises as `on` does.
         """
-        if self._anothers:
-            return
-        await self._change(client, self._put_back)
-        await self._arrive(client, stopped=False)
+        await self._change(client, self._put_back, patience=self._pace.end)
+        if not self._anothers:
+            await self._arrive(client, stopped=False)
 
     async def restart(self, client: ClusterClient) -> None:
         """See that no pod from before this moment will ever be writable. Raises as `on` does.
@@ -144,14 +152,38 @@ class ReadOnly:
         Putting back replaces all pods, which is the restart. Only where somebody else has already put back
         (or changed) what was ours, they are replaced here.
         """
+        await self._change(client, self._restarted, patience=self._pace.end)
         if self._anothers:
             return
-        await self._change(client, self._restarted)
         workload = await Workload.read(client, self._reference)
         await self._arrive(client, stopped=workload.replicas == 0 and self._reference.kind != "daemonset")
 
-    async def _change(self, client: ClusterClient, change: Callable[[Workload], JsonObject | None]) -> None:
-        """Send the change that follows from what the workload is now; None: there is nothing to change."""
+    async def _change(
+        self,
+        client: ClusterClient,
+        change: Callable[[Workload], JsonObject | None],
+        *,
+        patience: float = 0.0,
+    ) -> None:
+        """Send the change that follows from what the workload is now; None: there is nothing to change.
+
+        A silent API server is asked again for ``patience`` seconds. What nobody knows to have been done is
+        seen in the workload then.
+        """
+        until = time.monotonic() + patience
+        while True:
+            try:
+                await self._try_to_change(client, change)
+            except ClusterUnreachableError:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(self._pace.poll)
+            else:
+                return
+
+    async def _try_to_change(
+        self, client: ClusterClient, change: Callable[[Workload], JsonObject | None]
+    ) -> None:
         for _ in range(_ATTEMPTS):
             workload = await Workload.read(client, self._reference)
             patch = change(workload)
@@ -176,11 +208,12 @@ class ReadOnly:
             self._anothers = True
             raise CollectError(self._under_way(workload))
         container = workload.container
+        self._run = secrets.token_hex(8)
         if self._how == "scale":
-            original = Original("scale", replicas=workload.replicas)
+            original = Original("scale", self._run, replicas=workload.replicas)
             changed: JsonObject = {"replicas": 0}
         else:
-            original = Original("environment", container["name"], read_only_entry(container))
+            original = Original("environment", self._run, container["name"], read_only_entry(container))
             changed = _with_entry(container["name"], {"value": _VALUE, "valueFrom": None})
         now = self._clock()
         annotations = {
@@ -191,7 +224,7 @@ class ReadOnly:
         return {"metadata": {"annotations": annotations}, "spec": changed}
 
     def _put_back(self, workload: Workload) -> JsonObject | None:
-        original = Original.of(workload)
+        original = self._own(workload)
         if original is None:
             return None
         changed: JsonObject = {}
@@ -208,12 +241,21 @@ class ReadOnly:
         return {"metadata": {"annotations": annotations}, "spec": changed}
 
     def _restarted(self, workload: Workload) -> JsonObject | None:
-        original = Original.of(workload)
+        original = self._own(workload)
+        if self._anothers:
+            return None
         if original is not None and (
             workload.replicas == 0 or original.how == "scale" or _is_ours(workload, original.container)
         ):
             return None  # Putting it back is the restart.
         return {"spec": self._restart()}
+
+    def _own(self, workload: Workload) -> Original | None:
+        """Return what there is to put back; a successor's collection is none of ours."""
+        original = Original.of(workload)
+        if original is not None and self._run not in (None, original.run):
+            self._anothers = True
+        return None if self._anothers else original
 
     def _restart(self) -> JsonObject:
         return {"template": {"metadata": {"annotations": {RESTARTED: self._clock().isoformat()}}}}

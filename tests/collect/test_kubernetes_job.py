@@ -17,6 +17,7 @@ from reaper.collect.kubernetes_job_spec import DRY_RUN, MANAGED_BY
 from reaper.collect.kubernetes_read_only import DEADLINE, ORIGINAL, STARTED
 from reaper.collect.kubernetes_workload import READ_ONLY_VARIABLE, Pace
 from reaper.collect.procedure import ignore_progress
+from reaper.kubernetes import ClusterUnreachableError
 from reaper.kubernetes.resources import JOBS
 from tests.collect.cluster import PACE, ClusterSite
 
@@ -400,6 +401,65 @@ def test_another_collection_that_began_meanwhile_is_left_alone(cluster_site: Clu
     asyncio.run(collector.restart())
     asyncio.run(collector.read_only_off())
     assert site.mode() is Mode.READ_ONLY
+
+
+def test_what_a_successor_has_begun_is_left_alone(cluster_site: ClusterSite) -> None:
+    """A leader that lost its lease may still be putting back when the next one collects."""
+    site = cluster_site
+    first = ready(site)
+    second = site.collector(KubernetesJobCollector)
+    site.workloads.instead = ["sleep", "600"]
+
+    async def follow() -> None:
+        await first.read_only_on()
+        await first.collect(dry_run=True, on_progress=ignore_progress)
+        await second.read_only_off()
+        await second.read_only_on()
+        task = asyncio.create_task(second.collect(dry_run=False, on_progress=ignore_progress))
+        while len(site.pods()) < 2:
+            await asyncio.wait({task}, timeout=0.02)
+        await first.restart()
+        await first.read_only_off()
+        assert site.job() is not None
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(follow())
+    assert site.mode() is Mode.READ_ONLY
+
+
+def test_an_api_server_that_is_away_is_waited_for(cluster_site: ClusterSite) -> None:
+    site = cluster_site
+    collector = ready(site)
+    asyncio.run(collector.read_only_on())
+    broken = 2
+
+    class Away:
+        """The client, whose first patches are done, and not answered."""
+
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        async def patch(self, *arguments: Any, **options: Any) -> Any:
+            nonlocal broken
+            found = await self._client.patch(*arguments, **options)
+            if broken:
+                broken -= 1
+                raise ClusterUnreachableError("no answer")
+            return found
+
+    async def put_back() -> None:
+        async with collector._connect() as client:
+            away: Any = Away(client)
+            await collector._read_only.off(away)
+
+    asyncio.run(put_back())
+    assert broken == 1
+    assert site.is_as_before()
 
 
 def test_a_job_that_is_not_ours_is_neither_used_nor_deleted(cluster_site: ClusterSite) -> None:
