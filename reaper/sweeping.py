@@ -9,7 +9,7 @@ from contextlib import aclosing
 from reaper.books import Books, skipped_in
 from reaper.core.errors import ReaperError
 from reaper.core.manifest import Manifest, ManifestError, parse_manifest
-from reaper.core.plan import RepositoryPlan
+from reaper.core.plan import RepositoryPlan, Step
 from reaper.in_use import InUseGuard
 from reaper.progress import Progress, silent
 from reaper.report.spool import SpooledRepository
@@ -52,19 +52,20 @@ class Sweeping:
             if entry.plan is None or self.failure is not None or self._stop.is_set():
                 yield entry
                 continue
-            results: list[StepResult] = []
+            # A step that is undone by a last look comes a second time.
+            results: dict[Step, StepResult] = {}
             tags = {tag.tag: tag.digest for tag in entry.report.tags}
             try:
                 async with aclosing(self._plan(entry.plan, tags)) as found:
                     async for result in found:
-                        results.append(result)
-                        done += 1
+                        done += result.step not in results
+                        results[result.step] = result
                         self._progress("delete", done, steps)
                         if self._stop.is_set():
                             break
             except ReaperError as failure:
                 self.failure = failure
-            report = self._books.swept(entry.report, results)
+            report = self._books.swept(entry.report, list(results.values()))
             self._books.ledger.keep(self._stored(skipped_in(report.manifests)))
             yield SpooledRepository(report)
 
@@ -77,7 +78,7 @@ class Sweeping:
                 async for result in steps:
                     done += 1
                     yield result
-                    held = await self._held(plan)
+                    held = await self._held(plan) if done < len(plan.steps) else None
                     if held is not None:
                         break
         for step in plan.steps[done:]:

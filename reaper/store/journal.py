@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -145,13 +145,25 @@ class Journal:
             ).scalar_one()
         return entry_id
 
-    def mark(self, entry_id: int, state: State, at: datetime, error: str | None = None) -> None:
+    def mark(
+        self,
+        entry_id: int,
+        state: State,
+        at: datetime,
+        error: str | None = None,
+        *,
+        tags: Sequence[str] | None = None,
+    ) -> None:
         """Move the entry on. ``error`` says why, where it did not go as planned; None clears it.
+
+        ``tags``, where given, are all tags that went with the manifest, as it turned out.
 
         Raises:
             StoreError: there is no such entry, or it may not go from its state to this one.
         """
         values: dict[str, object] = {"state": state, "updated_at": at, "error": error}
+        if tags is not None:
+            values["tags"] = list(tags)
         if state is State.DELETED:
             # A failed restore does not make the delete younger: a collection may have swept it meanwhile.
             values["deleted_at"] = func.coalesce(journal.c.deleted_at, literal(at, Instant))

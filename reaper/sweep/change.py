@@ -206,7 +206,11 @@ class Change:
         Raises:
             ChangedError: always; it says why.
         """
-        await self._mark(State.RESTORING)
+        # Should this be cut short, the journal knows all that a restore has to put back.
+        tags = tuple(dict.fromkeys((*self._step.tags, *lost)))
+        await asyncio.to_thread(
+            self._site.store.journal.mark, self._entry, State.RESTORING, self._site.clock(), cause, tags=tags
+        )
         for reference in (self._step.digest, *lost, *self._step.tags):
             if not await self._exists(reference):
                 await self._client.put_manifest(self._repository, reference, raw.content, raw.media_type)

@@ -94,7 +94,8 @@ class Recheck:
     async def aftermath(self, step: Step) -> tuple[list[str], list[str]]:
         """Return what happened to the repository during the delete of ``step``, by the names of tags.
 
-        The first are gone although the plan did not say so, the second are new and need what was deleted.
+        The first are gone although the plan did not say so, the second are new and need what was deleted:
+        they refer to it, or are listed and lead nowhere, because they were put on it just then.
 
         Raises:
             RegistryError: it could not be looked up.
@@ -106,23 +107,53 @@ class Recheck:
         gone = sorted(set(self.current) - listed)
         new = sorted(listed - set(self.current))
         await self._resolve(new)
-        there = [name for name in new if name in self.current]
-        needing = [name for name in there if step.digest in await self._reach(self.current[name])]
-        return gone, needing
+        needing = [name for name in new if name in self.current and await self._needed(name, {step.digest})]
+        return gone, needing or await self._dangling(new)
 
-    async def _refresh(self, own: Iterable[str]) -> None:
+    async def afterwards(self, deleted: Collection[str]) -> tuple[dict[str, list[str]], list[str]]:
+        """Look at every tag once more, after the last delete; return which need what was ``deleted``.
+
+        The first are the digests that each such tag needs; the second are listed, and lead nowhere. A tag
+        that comes later cannot need them: a registry takes no index whose parts it does not have.
+
+        Raises:
+            RegistryError, ManifestError: something could not be looked up.
+        """
         listed = await self._list()
-        started = self._monotonic()
-        stale = self._stale_at is None or started >= self._stale_at
-        wanted = listed if stale else {name for name in listed if name not in self.current} | set(own)
         for gone in set(self.current) - listed:
             del self.current[gone]
-        await self._resolve(wanted)
-        if stale:
+        await self._resolve(listed)
+        needing = {}
+        for name in self._news():
+            needed = await self._needed(name, deleted)
+            if needed:
+                needing[name] = needed
+        return needing, await self._dangling(listed)
+
+    async def _refresh(self, own: Collection[str]) -> None:
+        started = self._monotonic()
+        if self._stale_at is None or started >= self._stale_at:
+            await self._resolve(set(self.current).difference(own))
             # In a large repository a look takes longer than it stays fresh; no more than half of the time
             # is spent on looking.
             took = self._monotonic() - started
             self._stale_at = started + max(self._freshness, 2 * took)
+        # Last of all, however many tags there are: what is put on the digest after this goes unseen.
+        listed = await self._list()
+        for gone in set(self.current) - listed:
+            del self.current[gone]
+        await self._resolve({name for name in listed if name not in self.current}.union(own))
+
+    async def _dangling(self, names: Iterable[str]) -> list[str]:
+        """Return those of the ``names`` that are listed, and lead nowhere."""
+        missing = set(names).difference(self.current)
+        return sorted(missing & await self._list()) if missing else []
+
+    async def _needed(self, name: str, digests: Collection[str]) -> list[str]:
+        """Return those of the ``digests`` that a tag needs or refers to."""
+        reach = await self._reach(self.current[name])
+        subject = subject_of_tag(name)
+        return [digest for digest in digests if digest in reach or digest == subject]
 
     async def _resolve(self, names: Iterable[str]) -> None:
         async def resolve(name: str) -> None:

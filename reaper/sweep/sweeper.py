@@ -16,6 +16,7 @@ from reaper.core.plan import Action, RepositoryPlan, Step
 from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError, RegistryClient, RegistryError
 from reaper.store import Store
 from reaper.sweep.change import AbsentError, Change, Site
+from reaper.sweep.last_look import LastLook
 from reaper.sweep.memory import remembered
 from reaper.sweep.recheck import ChangedError, Recheck
 
@@ -70,7 +71,8 @@ class Sweeper:
         """Carry out ``plan`` and yield what became of each step; stop between any two by not asking on.
 
         ``tags`` is what each tag of the repository pointed to when the plan was made. A step that can't be
-        done is cancelled or failed, with all that depends on it; the others go on.
+        done is cancelled or failed, with all that depends on it; the others go on. After the last step all
+        tags are looked at once more: a step that is undone by that is yielded again.
 
         Raises:
             DeletesDisabledError: the registry does not allow any delete.
@@ -92,6 +94,7 @@ class Sweeper:
             for owner in step.after:
                 parts[owner].append(step.digest)
         stays: set[str] = set()
+        deleted: dict[str, Step] = {}
         for step in plan.steps:
             held_by = next((owner for owner in step.after if owner in stays), None)
             if held_by is not None:
@@ -103,7 +106,12 @@ class Sweeper:
                 await self._forget(plan.repository, step)
             elif step.action is Action.DELETE:
                 stays.add(step.digest)
+            if result.outcome is Outcome.DONE and step.action is Action.DELETE:
+                deleted[step.digest] = step
             yield result
+        if deleted:
+            for result in await self._afterwards(plan.repository, deleted, recheck):
+                yield result
 
     async def _step(
         self, repository: str, step: Step, recheck: Recheck, memory: Mapping[str, Any]
@@ -125,6 +133,23 @@ class Sweeper:
             return StepResult(step, Outcome.FAILED, error.message)
         log.info("tag_deleted" if step.action is Action.UNTAG else "manifest_deleted", reason=step.reason)
         return StepResult(step, Outcome.DONE)
+
+    async def _afterwards(
+        self, repository: str, deleted: Mapping[str, Step], recheck: Recheck
+    ) -> list[StepResult]:
+        """Put back what a tag has come to need that was moved, unseen, between two looks at all tags."""
+        try:
+            undone = await LastLook(self._site, repository, recheck).undo(deleted)
+        except (RegistryError, ManifestError) as error:
+            last = list(deleted.values())[-1]
+            detail = f"it was deleted, but what came of it could not be looked up or undone: {error.message}"
+            return [StepResult(last, Outcome.FAILED, detail)]
+        return [
+            StepResult(
+                deleted[digest], Outcome.CANCELLED if it.restored else Outcome.FAILED, it.detail, it.tags
+            )
+            for digest, it in undone.items()
+        ]
 
     async def _forget(self, repository: str, step: Step) -> None:
         observations, registry = self._site.store.observations, self._site.registry

@@ -94,7 +94,7 @@ def test_a_look_that_takes_long_is_not_repeated_for_each_delete() -> None:
             await recheck.deletion(STEP)
             if registry.counted() > 1:
                 looks.append(registry.time)
-        assert all(later - sooner >= 22 for sooner, later in itertools.pairwise(looks))
+        assert all(later - sooner >= 20 for sooner, later in itertools.pairwise(looks))
         assert len(looks) == 5
 
     asyncio.run(work())
