@@ -20,7 +20,9 @@ DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS: Final = DOCS / "settings.md"
 METRICS: Final = DOCS / "metrics.md"
 #: What `reaper schema` prints, and each one's file.
-SCHEMAS: Final = {what: DOCS / "schema" / f"{what}.schema.json" for what in ("policy", "settings", "report")}
+SCHEMAS: Final = {
+    what: DOCS / "schema" / f"{what}.schema.json" for what in ("policy", "settings", "tests", "report")
+}
 BEGIN: Final = "<!-- The tables are written by `python -m devtools.docs`. -->\n"
 END: Final = "<!-- The end of the tables. -->\n"
 

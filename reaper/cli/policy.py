@@ -23,6 +23,7 @@ class Schema(StrEnum):
 
     POLICY = "policy"
     SETTINGS = "settings"
+    TESTS = "tests"
     REPORT = "report"
 
 
@@ -56,7 +57,7 @@ def register(app: typer.Typer) -> None:
     def schema(
         common: Common, what: Annotated[Schema, typer.Argument(help="Of which files.")] = Schema.POLICY
     ) -> None:
-        """Print the JSON Schema of policy files, of settings, or of the report."""
+        """Print the JSON Schema of policy files, of settings, of policy tests, or of the report."""
         import json
 
         from reaper.cli.session import report_output
@@ -218,6 +219,7 @@ def _schema(what: Schema) -> dict[str, Any]:
         from reaper.report.schema import report_schema
 
         return report_schema()
-    from reaper.config.schema import policy_schema, settings_schema
+    from reaper.config.schema import policy_schema, policy_tests_schema, settings_schema
 
-    return policy_schema() if what is Schema.POLICY else settings_schema()
+    makers = {Schema.SETTINGS: settings_schema, Schema.TESTS: policy_tests_schema}
+    return makers.get(what, policy_schema)()

@@ -370,9 +370,14 @@ def _is_policy_file(file: Path) -> bool:
     return (
         file.suffix in _SUFFIXES
         and not name.startswith(".")
-        and _TESTS.fullmatch(name) is None
+        and not is_policy_test(file)
         and not file.is_dir()
     )
+
+
+def is_policy_test(file: Path) -> bool:
+    """Tell by its name whether ``file`` has policy tests."""
+    return _TESTS.fullmatch(file.name) is not None and not file.name.startswith(".")
 
 
 def _repeated_names(document: Document, names: dict[str, str]) -> Iterator[Problem]:

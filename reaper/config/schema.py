@@ -57,6 +57,13 @@ def settings_schema() -> dict[str, Any]:
     return _schema(Settings)
 
 
+def policy_tests_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a file of policy tests."""
+    from reaper.config.policy_tests import PolicyTestFile
+
+    return _schema(PolicyTestFile)
+
+
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(schema_generator=_Generator)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}

@@ -22,7 +22,8 @@ from reaper.config.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 DESIGN = Path(__file__).with_name("design")
-POLICIES = [DESIGN / "policy.yaml", *sorted((ROOT / "policies").glob("*.yaml"))]
+EXAMPLES = sorted(file for file in (ROOT / "policies").glob("*.yaml") if ".test" not in file.suffixes)
+POLICIES = [DESIGN / "policy.yaml", *EXAMPLES]
 SETTINGS = [DESIGN / "settings.yaml"]
 SCHEMA = Draft202012Validator(policy_schema())
 

@@ -15,7 +15,7 @@ from tests.config.conftest import Read, ReadSettings, Refused, file_of, rule_of
 
 ROOT = Path(__file__).parents[2]
 DESIGN = Path(__file__).with_name("design")
-EXAMPLES = sorted((ROOT / "policies").glob("*.yaml"))
+EXAMPLES = sorted(file for file in (ROOT / "policies").glob("*.yaml") if ".test" not in file.suffixes)
 POLICY = Draft202012Validator(policy_schema())
 SETTINGS = Draft202012Validator(settings_schema())
 ALL = "rules: [{keep: all}]"

@@ -22,7 +22,7 @@ from tests.core.build import entry, image, kept, snapshot
 from tests.core.generate import NOW, child, manifest
 
 FOLDER = Path(__file__).parents[2] / "policies"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(file for file in FOLDER.glob("*.yaml") if ".test" not in file.suffixes)
 COMMENT = "# yaml-language-server: $schema=../docs/schema/policy.schema.json\n#\n# For: "
 
 
