@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,11 +127,12 @@ class JobRun:
         while True:
             parser = OutputParser(self._blob_size)
             try:
-                async for line in self._lines(pod, follow=True):
-                    parser.feed(line)
-                    if parser.tally.blobs >= most:  # What is read again is known already.
-                        most = parser.tally.blobs
-                        on_progress(parser.tally)
+                async with aclosing(self._lines(pod, follow=True)) as lines:
+                    async for line in lines:
+                        parser.feed(line.encode() + b"\n")
+                        if parser.tally.blobs >= most:  # What is read again is known already.
+                            most = parser.tally.blobs
+                            on_progress(parser.tally)
             except ClusterUnreachableError:
                 await asyncio.sleep(self._pace.poll)
                 continue
@@ -146,23 +148,19 @@ class JobRun:
         if pod is not None:
             again = OutputParser(self._blob_size)
             try:
-                async for line in self._lines(pod, follow=False):
-                    again.feed(line)
+                async with aclosing(self._lines(pod, follow=False)) as lines:
+                    async for line in lines:
+                        again.feed(line.encode() + b"\n")
             except (ClusterUnreachableError, ObjectNotFoundError):
                 pass  # Then what was read while it ran has to do.
             found.append(again)
         return max(found, key=lambda each: (each.tally.blobs, each.tally.marked, each.message))
 
-    async def _lines(self, pod: str, *, follow: bool) -> Any:
-        lines = self._client.pod_logs(
-            self._namespace,
-            pod,
-            container=self._container,
-            follow=follow,
-            within=self._timeout + self._pace.end,
+    def _lines(self, pod: str, *, follow: bool) -> AsyncGenerator[str]:
+        within = self._timeout + self._pace.end
+        return self._client.pod_logs(
+            self._namespace, pod, container=self._container, follow=follow, within=within
         )
-        async for line in lines:
-            yield line.encode() + b"\n"
 
     def _judge(self, state: _State, parser: OutputParser) -> Collected:
         if state.succeeded:

@@ -7,7 +7,7 @@ drop unknown fields, its limits do not bound a whole request, and a delete canno
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -238,7 +238,7 @@ class HttpClusterClient:
         container: str | None = None,
         follow: bool = False,
         within: float | None = None,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the lines of a container's log."""
         doing = self._doing("get", PODS, namespace, pod, "log")
         params = {"follow": "true"} if follow else {}

@@ -6,7 +6,7 @@ written back, would lose them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -175,8 +175,10 @@ class ClusterClient(Protocol):
         container: str | None = None,
         follow: bool = False,
         within: float | None = None,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the lines of a container's log, with ``follow`` until it ends.
+
+        Whoever may leave it early closes it (``contextlib.aclosing``), and with it the connection.
 
         Raises:
             ObjectNotFoundError: there is no such pod.
