@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from reaper.core.errors import ReaperError
 from reaper.core.guard import Tally, Trip
 from reaper.core.plan import Action
 from reaper.core.reclaim import Ledger
 from reaper.core.retention import BUILT_IN, Decision
 from reaper.report.model import ManifestReport, RepositoryReport, Summary
+from reaper.report.model import Outcome as RunOutcome
 from reaper.report.spool import SpooledRepository
 from reaper.sweep import Outcome, StepResult
 
@@ -57,6 +59,16 @@ class Books:
         """Whether anything was deleted or untagged."""
         return bool(self._summary.deleted_manifests or self._summary.untagged_tags)
 
+    def outcome(self, failure: ReaperError | None, *, stopped: bool) -> RunOutcome:
+        """Return how the run ended, ``failure`` being what ended it early."""
+        if failure is not None:
+            return RunOutcome.FAILED
+        if stopped:
+            return RunOutcome.INTERRUPTED
+        if self.trips and not self.changed_something:
+            return RunOutcome.BLOCKED
+        return RunOutcome.PARTIAL if self.trips or self._summary.errors else RunOutcome.DONE
+
     def note(self, text: str) -> None:
         """Note what a reader of the report should know about its figures, once."""
         if text not in self.notes:
@@ -70,6 +82,13 @@ class Books:
                 _log.warning(
                     "guard_tripped", guard=trip.guard, repository=trip.repository, figures=trip.message
                 )
+
+    def accept(self, plan_id: str) -> None:
+        """Note that a person has looked at the plan with all its guard rails, and lets it pass."""
+        for trip in self.trips:
+            self.note(f"passed by --accept {plan_id}: {trip.guard}: {trip}")
+        _log.warning("plan_accepted", plan=plan_id, guards=[trip.guard for trip in self.trips])
+        self.trips.clear()
 
     def read(self, entry: SpooledRepository) -> None:
         """Count a repository that was read, or could not be, and its plan."""

@@ -335,7 +335,12 @@ class Inventory:
         for name, digest in reading.tags.items():
             seen = record.tags[name]
             tags[name] = TagEntry(
-                name, digest, seen.first_seen, pushed_event=seen.pushed_event, pulled=seen.pulled
+                name,
+                digest,
+                seen.first_seen,
+                pushed_event=seen.pushed_event,
+                pulled=seen.pulled,
+                kept_before=seen.kept,
             )
         manifests = {}
         for digest, manifest in reading.manifests.items():
@@ -359,6 +364,7 @@ class Inventory:
             left_over,
             inventoried_since=record.inventoried_since,
             pulls_tracked_since=self._store.events.pulls_tracked_since(self._registry, self._now),
+            policies_before=record.policies,
         )
 
 

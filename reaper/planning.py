@@ -9,7 +9,8 @@ from datetime import datetime
 
 from reaper.books import Books
 from reaper.concurrency import in_order
-from reaper.core.guard import check_matches, check_repository, tally
+from reaper.core.fingerprint import policies_digest
+from reaper.core.guard import check_matches, check_policy_change, check_repository, tally
 from reaper.core.plan import Action, explain_shared
 from reaper.core.policy import Policy
 from reaper.core.retention import Decision, Decisions
@@ -130,6 +131,8 @@ class Planner:
         ledger.doom(snapshot.manifests[digest].manifest for digest in doomed)
         ledger.keep(e.manifest for digest, e in snapshot.manifests.items() if digest not in doomed)
         self._books.trip(*check_repository(plan, matching))
+        if snapshot.policies_before not in (None, policies_digest(matching)):
+            self._books.trip(*check_policy_change(snapshot, decisions, matching))
         self._books.total += tally(plan)
         tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
         report = repository_report(snapshot, decisions, plan, tags)

@@ -7,25 +7,28 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from reaper.books import Books, Counts
 from reaper.core.errors import ReaperError
+from reaper.core.fingerprint import PlanId, policies_digest
 from reaper.core.guard import check_clock, check_run
 from reaper.core.policy import Guard
-from reaper.in_use import InUseGuard
+from reaper.core.retention import Decision
+from reaper.in_use import GUARD, InUseGuard
 from reaper.inventory import Inventory
 from reaper.planning import Planner, Scope
 from reaper.progress import Progress, silent
 from reaper.protect import Protector
 from reaper.registry import RegistryClient
 from reaper.report.extract import figures, write_extract
-from reaper.report.model import CollectionReport, GuardReport, Outcome, RunReport
+from reaper.report.model import CollectionReport, GuardReport, RepositoryReport, RunReport
+from reaper.report.plan_file import PlanFile, planned
 from reaper.report.spool import Spool, SpooledReports
 from reaper.store import Store
 from reaper.sweep import Sweeper, settle
@@ -35,9 +38,16 @@ from reaper.writer import WriterLock, writing
 _log = structlog.get_logger(__name__)
 
 
+#: The guard rails that no person can let pass: what is in use is not a matter of opinion.
+NOT_ACCEPTABLE: Final = frozenset({GUARD})
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is to do. ``registry`` is the registry's URL: its name in the store and the report."""
+    """What a run is to do. ``registry`` is the registry's URL: its name in the store and the report.
+
+    ``accept`` names the plan whose guard rails a person lets pass: just that plan, once.
+    """
 
     registry: str
     scope: Scope
@@ -45,6 +55,7 @@ class RunOptions:
     guard: Guard
     concurrency: int = 16
     command: str = "run"
+    accept: str | None = None
 
 
 def utc_now() -> datetime:
@@ -89,6 +100,7 @@ class Run:
         self._planned = Spool()
         self._swept: Spool | None = None
         self._books = Books()
+        self._plan_id: str | None = None
         self._settled = 0
         self._collection: CollectionReport | None = None
         self._failure: ReaperError | None = None
@@ -146,6 +158,25 @@ class Run:
         """What was done, in figures that the report does not have."""
         return self._books.counts
 
+    def plan_file(self) -> PlanFile:
+        """Return what the run planned, to be saved.
+
+        Raises:
+            ReaperError: it came to no plan.
+        """
+        if self._plan_id is None:
+            raise ReaperError("there is no plan to save", hint="the report says why")
+        return PlanFile(
+            registry=self._options.registry,
+            plan_id=self._plan_id,
+            run_id=self.run_id,
+            created_at=self._started,
+            policies=policies_digest(self._options.scope.policies),
+            guards=[f"{trip.guard}: {trip}" for trip in self._books.trips],
+            summary=asdict(self._books.summary),
+            repositories=planned(self._planned),
+        )
+
     def stop(self) -> None:
         """End the run at the next safe point: the request under way is finished and recorded.
 
@@ -162,14 +193,16 @@ class Run:
     async def _look(self) -> None:
         if self._recover is not None and not self._options.dry_run:
             await self._recover()
-        await self._client.ping()
+        registry_time = await self._client.ping()
         earlier = self._store.runs.recent(registry=self._options.registry)
         ends = [run.finished_at for run in earlier if run.finished_at is not None]
         # By the clock as it is now: a killed run was noted as ended only after this one began.
-        self._books.trip(*check_clock(self._clock(), max(ends, default=None)))
-        if not self._options.dry_run and not self._books.trips:
+        self._books.trip(*check_clock(self._clock(), max(ends, default=None), registry_time))
+        if not self._options.dry_run:
             await self._settle()
-            await self._collect()
+            # A collection ends all undoing, so a clock that cannot be trusted forbids it.
+            if not self._books.trips:
+                await self._collect()
         await self._plan()
 
     async def _settle(self) -> None:
@@ -202,6 +235,7 @@ class Run:
             books=self._books,
             probe=not self._options.dry_run,
         )
+        named = PlanId(self._options.registry)
         async with aclosing(planner.plans()) as plans:
             async for entry, done, total in plans:
                 self._progress("read", done, total)
@@ -209,7 +243,30 @@ class Run:
                     raise _Stopped
                 if entry is not None:
                     self._planned.append(entry)
+                    if entry.plan is not None:
+                        named.add(entry.plan)
         self._books.trip(*check_run(self._books.total, self._options.guard))
+        self._plan_id = named.name(self._books.trips)
+        self._accept()
+
+    def _accept(self) -> None:
+        """Let the guard rails pass if a person said so of this very plan, and never did before."""
+        accepted = self._options.accept
+        if accepted is None:
+            return
+        facts, key = self._store.observations, f"accepted {accepted}"
+        unknown = [trip for trip in self._books.trips if trip.guard in NOT_ACCEPTABLE]
+        used = facts.fact(self._options.registry, key)
+        if accepted != self._plan_id:
+            self._books.note(f"--accept {accepted} is for another plan; this one is {self._plan_id}")
+        elif used is not None:
+            self._books.note(f"--accept {accepted} was used before, by run {used}")
+        elif unknown:
+            self._books.note(f"--accept cannot pass {unknown[0].guard}: nobody can know what is in use")
+        elif self._books.trips:
+            self._books.accept(accepted)
+            if not self._options.dry_run:
+                facts.set_fact(self._options.registry, key, self.run_id)
 
     async def _sweep(self, lock: WriterLock) -> None:
         if self._books.trips:
@@ -227,6 +284,7 @@ class Run:
             clock=self._clock,
             may_write=may_write,
             concurrency=self._options.concurrency,
+            planned_at=self._started,
         )
         sweeping = Sweeping(
             sweeper,
@@ -243,33 +301,34 @@ class Run:
         async with aclosing(sweeping.carry_out(self._planned, steps)) as entries:
             async for entry in entries:
                 self._swept.append(entry)
+                self._remember(entry.report)
         self._failure = sweeping.failure
+
+    def _remember(self, report: RepositoryReport) -> None:
+        """Remember the decisions: the next run compares them with its own when policies have changed."""
+        if report.policies and report.manifests:
+            matching = [policy for policy in self._options.scope.policies if policy.name in report.policies]
+            kept = {tag.tag: tag.decision != Decision.EXPIRE.value for tag in report.tags}
+            self._store.observations.record_decisions(
+                self._options.registry, report.name, policies_digest(matching), kept
+            )
 
     def _report(self) -> RunReport:
         books = self._books
-        if self._failure is not None:
-            outcome = Outcome.FAILED
-        elif self._stop.is_set():
-            outcome = Outcome.INTERRUPTED
-        elif books.trips and not books.changed_something:
-            outcome = Outcome.BLOCKED
-        elif books.trips or books.summary.errors:
-            outcome = Outcome.PARTIAL
-        else:
-            outcome = Outcome.DONE
         return RunReport(
             run_id=self.run_id,
             registry=self._options.registry,
             dry_run=self._options.dry_run,
             started_at=self._started,
             finished_at=self._clock(),
-            outcome=outcome,
+            outcome=books.outcome(self._failure, stopped=self._stop.is_set()),
             summary=books.summary,
             guards=[GuardReport(trip.guard, trip.message, trip.repository) for trip in books.trips],
             collection=self._collection,
             settled=self._settled,
             error=_line(self._failure),
             notes=books.notes,
+            plan_id=self._plan_id,
             repositories=SpooledReports(self._swept if self._swept is not None else self._planned),
         )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reaper.cli.options import Common, command
+
+if TYPE_CHECKING:
+    from reaper.run import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -30,9 +34,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         accept: Annotated[
             str | None,
-            typer.Option(
-                "--accept", metavar="PLAN", help="Let this blocked plan pass its guard rails, once."
-            ),
+            typer.Option("--accept", metavar="PLAN", help="Let this blocked plan pass, once."),
         ] = None,
     ) -> None:
         """Apply the policies to a registry, once, now."""
@@ -54,27 +56,24 @@ def run(
     repository: str | None = None,
     exit_code: bool = False,
     accept: str | None = None,
+    save: Path | None = None,
 ) -> None:
-    """Run once, write the report, and exit with the outcome's code."""
-    import asyncio
-    import signal
-
-    from reaper.cli.exits import Exit, UsageError, exit_for_outcome
+    """Run once, write the report, save the plan if asked to, and exit with the outcome's code."""
+    from reaper.cli.exits import Exit, UsageError
     from reaper.cli.session import (
         collection_of,
-        format_of,
         policies_of,
-        report_output,
         run_async,
         session,
         settings_of,
+        show_report,
+        stop_on_signals,
     )
     from reaper.compose import protector_for, retention_for
     from reaper.core.selectors import EVERYTHING, Glob, Selector
     from reaper.housekeeping import tidy
     from reaper.observe.progress import progress_bars
     from reaper.planning import Scope
-    from reaper.report.render import Format, render
     from reaper.run import Run, RunOptions, utc_now
 
     settings = settings_of(common)
@@ -104,23 +103,35 @@ def run(
                     recover=collection.recover,
                     progress=progress,
                 )
-                loop = asyncio.get_running_loop()
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.add_signal_handler(number, run.stop)
+                stop_on_signals(run.stop)
                 report = await run.execute()
-            if not dry_run:
-                await tidy(opened.store, opened.key, utc_now(), retention_for(settings))
             try:
-                with report_output(common) as out:
-                    render(report, Format(format_of(common).value), out, verbose=bool(common.verbose))
-                    out.flush()
+                if not dry_run:
+                    await tidy(opened.store, opened.key, utc_now(), retention_for(settings))
+                if save is not None:
+                    save_plan(run, save)
+                ended = show_report(common, report)
             finally:
                 run.close()
-            if report.error is not None:
-                typer.echo(f"reaper: {report.error}", err=True)
-            ended = exit_for_outcome(report.outcome.value)
             if ended is Exit.DONE and dry_run and exit_code and report.summary.manifests_to_delete:
                 return Exit.WOULD_DELETE
             return ended
 
     raise typer.Exit(int(run_async(work())))
+
+
+def save_plan(run: Run, path: Path) -> None:
+    """Write what ``run`` planned to a file.
+
+    Raises:
+        ReaperError: there is no plan, or the file cannot be written.
+    """
+    from reaper.core.errors import ReaperError
+    from reaper.report.plan_file import write_plan
+
+    plan = run.plan_file()
+    try:
+        with path.open("w", encoding="utf-8") as out:
+            write_plan(plan, out)
+    except OSError as error:
+        raise ReaperError(f"cannot write {path}: {error.strerror}") from error

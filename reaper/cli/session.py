@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
-from reaper.cli.exits import UsageError
+from reaper.cli.exits import Exit, UsageError, exit_for_outcome
 from reaper.cli.options import Common, Format
 from reaper.config.policies import load_policies
 from reaper.config.settings import RegistrySettings, Settings, load_settings
@@ -26,6 +26,7 @@ from reaper.observe.logging import configure_logging
 if TYPE_CHECKING:
     from reaper.collection import Collection
     from reaper.registry import RegistryClient
+    from reaper.report.model import RunReport
     from reaper.store import Store
 
 Result = TypeVar("Result")
@@ -140,3 +141,29 @@ def report_output(common: Common) -> Iterator[TextIO]:
 def format_of(common: Common) -> Format:
     """Return the chosen format; a table by default."""
     return common.format or Format.TABLE
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on SIGTERM and SIGINT, instead of ending in the middle of a change."""
+    import signal
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def show_report(common: Common, report: RunReport) -> Exit:
+    """Write the report of a run where it belongs, and return the exit code of its outcome.
+
+    Raises:
+        ReaperError: it cannot be written.
+    """
+    from reaper.report.render import Format as ReportFormat
+    from reaper.report.render import render
+
+    with report_output(common) as out:
+        render(report, ReportFormat(format_of(common).value), out, verbose=bool(common.verbose))
+        out.flush()
+    if report.error is not None:
+        typer.echo(f"reaper: {report.error}", err=True)
+    return exit_for_outcome(report.outcome.value)

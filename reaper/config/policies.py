@@ -141,7 +141,7 @@ class GuardModel(Checked):
     """The limits beyond which a plan waits for a person."""
 
     model_config = ConfigDict(title="Guard")
-    nullable: ClassVar[frozenset[str]] = frozenset({"max_deletions", "max_share"})
+    nullable: ClassVar[frozenset[str]] = frozenset({"max_deletions", "max_share", "max_newly_expired"})
 
     max_deletions: Annotated[int, Field(strict=True, ge=0, le=10**9)] | None = Field(
         default=_GUARD.max_deletions,
@@ -162,6 +162,11 @@ class GuardModel(Checked):
         default=_GUARD.min_repositories,
         description="The least number of repositories that the policy has to match.",
     )
+    max_newly_expired: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        default=_GUARD.max_newly_expired,
+        description="The largest share of the tags that the last run kept in a repository which a change of "
+        "the policies may expire. null: no limit.",
+    )
 
     @classmethod
     def faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -178,6 +183,7 @@ class GuardModel(Checked):
             share_from=share_from,
             min_tags=self.min_tags,
             min_repositories=self.min_repositories,
+            max_newly_expired=self.max_newly_expired,
         )
 
 

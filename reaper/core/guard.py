@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reaper.core.plan import RepositoryPlan
-from reaper.core.policy import Guard, Policy
+from reaper.core.policy import NEWLY_EXPIRED_FROM, Guard, Policy
 from reaper.core.reference import subject_of_tag
+from reaper.core.retention import Decision, Decisions
+from reaper.core.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,40 @@ def check_matches(
             yield Trip("empty_match", message)
 
 
-def check_clock(now: datetime, last_run: datetime | None) -> Iterator[Trip]:
-    """Yield a trip when the clock is behind the end of the last run."""
+#: How far the clock may be from the registry's, which is read a moment earlier.
+MAX_CLOCK_SKEW = timedelta(minutes=30)
+
+
+def check_clock(now: datetime, last_run: datetime | None, registry: datetime | None = None) -> Iterator[Trip]:
+    """Yield a trip when the clock is behind the end of the last run, or far from the ``registry``'s."""
     if last_run is not None and now < last_run:
         message = f"the clock says {now:%Y-%m-%d %H:%M:%SZ}; the last run ended {last_run:%Y-%m-%d %H:%M:%SZ}"
         yield Trip("clock", message)
+    elif registry is not None and abs(now - registry) > MAX_CLOCK_SKEW:
+        message = (
+            f"the clock says {now:%Y-%m-%d %H:%M:%SZ}; the registry's says {registry:%Y-%m-%d %H:%M:%SZ}"
+        )
+        yield Trip("clock", message)
+
+
+def check_policy_change(
+    snapshot: Snapshot, decisions: Decisions, policies: Sequence[Policy]
+) -> Iterator[Trip]:
+    """Yield a trip when policies that were changed since the last run newly expire too many tags.
+
+    Call it only when they were. What the last run kept is in the snapshot.
+    """
+    kept = [tag.name for tag in snapshot.tags.values() if tag.kept_before]
+    expire = [name for name in kept if decisions.tags[name].decision is Decision.EXPIRE]
+    limits = [policy.guard.max_newly_expired for policy in policies if policy.matches(snapshot.repository)]
+    strictest = min((limit for limit in limits if limit is not None), default=None)
+    if strictest is None or len(expire) < NEWLY_EXPIRED_FROM or len(expire) <= strictest * len(kept):
+        return
+    message = (
+        f"the changed policies expire {len(expire)} of {len(kept)} tags ({len(expire) / len(kept):.0%}) that "
+        f"the last run kept; the guard allows {strictest:.0%}"
+    )
+    yield Trip("max_newly_expired", message, snapshot.repository)
 
 
 def _limits(counted: Tally, guard: Guard, whose: str, repository: str | None) -> Iterator[Trip]:

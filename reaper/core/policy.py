@@ -123,13 +123,18 @@ class Protections:
     immutable: Selector | None = None
 
 
+#: A change of the policies that expires fewer tags of a repository than this surprises nobody.
+NEWLY_EXPIRED_FROM = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """The limits beyond which a plan is surprising. None: not limited.
 
     A share counts only from ``share_from`` deletions on: half of four tags surprises nobody.
     ``min_tags`` is the least number of tags a repository may be left with, ``min_repositories`` the least
-    number of repositories a policy has to match.
+    number of repositories a policy has to match. ``max_newly_expired`` is the largest share of the tags kept
+    by the last run that a change of the policies may expire, from ``NEWLY_EXPIRED_FROM`` tags on.
     """
 
     max_deletions: int | None = 1000
@@ -137,6 +142,7 @@ class Guard:
     share_from: int = 50
     min_tags: int = 1
     min_repositories: int = 1
+    max_newly_expired: float | None = 0.25
 
 
 @dataclass(frozen=True, slots=True)

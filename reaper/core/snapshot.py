@@ -18,6 +18,7 @@ class TagEntry:
 
     ``first_seen`` is when reaper first saw this tag on this digest; a tag that moves starts anew.
     ``pushed_event`` comes from a push notification, ``product_pushed`` from a registry product's own API.
+    ``kept_before``: the last run kept it (None where that is not known).
     """
 
     name: str
@@ -26,6 +27,7 @@ class TagEntry:
     pushed_event: datetime | None = None
     product_pushed: datetime | None = None
     pulled: datetime | None = None
+    kept_before: bool | None = None
 
     @property
     def subject(self) -> str | None:
@@ -71,6 +73,7 @@ class Snapshot:
     manifests that a plan has deleted, each with that manifest: they were to go with it, and were not reached.
     ``inventoried_since`` is when the repository was first read completely, None before the second time.
     ``pulls_tracked_since`` is when pull notifications of this registry began, None without them.
+    ``policies_before`` names the policies that the last run judged it by, None where that is not known.
     """
 
     repository: str
@@ -81,6 +84,7 @@ class Snapshot:
     left_over: Mapping[str, str] = field(default_factory=dict)
     inventoried_since: datetime | None = None
     pulls_tracked_since: datetime | None = None
+    policies_before: str | None = None
 
     @cached_property
     def tags_of(self) -> Mapping[str, tuple[str, ...]]:

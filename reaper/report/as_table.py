@@ -77,7 +77,7 @@ class _Table:
         for guard in self._report.guards:
             where = f"{guard.repository}: " if guard.repository else ""
             self._print.line(f"{guard.guard}: {where}{guard.message}", "red", indent=2, hang=2)
-        for advice in dict.fromkeys(words.advice(guard.guard) for guard in self._report.guards):
+        for advice in words.guard_advice(self._report):
             self._print.line(advice, indent=2)
 
     def _errors(self) -> None:

@@ -21,7 +21,7 @@ def context(report: RunReport, limits: Limits, *, verbose: bool) -> Mapping[str,
         "report": report,
         "words": words,
         "age": row_age,
-        "advice": list(dict.fromkeys(words.advice(guard.guard) for guard in report.guards)),
+        "advice": words.guard_advice(report),
         # Looking for errors reads every repository once more.
         "errors": Errors(report, limits) if report.summary.errors else None,
         "selection": Selection(report, limits, verbose=verbose),

@@ -105,7 +105,10 @@ class CollectionReport:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A whole run. ``repositories`` may be an iterable that reads from disk: it can be iterated again."""
+    """A whole run. ``plan_id`` names what it planned, None where it came to no plan.
+
+    ``repositories`` may be an iterable that reads from disk: it can be iterated again.
+    """
 
     run_id: str
     registry: str
@@ -119,6 +122,7 @@ class RunReport:
     settled: int = 0
     error: str | None = None
     notes: list[str] = field(default_factory=list)
+    plan_id: str | None = None
     repositories: Iterable[RepositoryReport] = ()
 
     def __iter__(self) -> Iterator[RepositoryReport]:

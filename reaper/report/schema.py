@@ -29,6 +29,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "settled": "How many deletes that an earlier run had begun were finished or closed.",
         "error": "Why the run failed; null unless it did.",
         "notes": "What a reader should know about the figures.",
+        "plan_id": "Names the plan; the same changes and guard rails have the same name.",
         "repositories": "Every repository that the run was about.",
     },
     "Summary": {

@@ -25,6 +25,8 @@ _OUTCOMES: Final[Mapping[Outcome, str]] = {
 }
 
 _REVIEW: Final = "Review what expires below. If it is right, raise guard.{guard} in the policy"
+#: The guard rail that nobody can let pass.
+_UNKNOWN: Final = "in_use_unknown"
 _ADVICE: Final[Mapping[str, str]] = {
     "max_deletions": _REVIEW.format(guard="max_deletions"),
     "max_share": _REVIEW.format(guard="max_share"),
@@ -33,6 +35,8 @@ _ADVICE: Final[Mapping[str, str]] = {
         "Check the policy's repository patterns; if they may match nothing, set guard.min_repositories to 0"
     ),
     "clock": "Set the clock of the machine that reaper runs on",
+    "max_newly_expired": "Look at what the changed policies expire below. If it is meant, let it pass once",
+    _UNKNOWN: "Make the sources of images in use readable",
 }
 _ANY_ADVICE: Final = "Review what expires below"
 
@@ -132,6 +136,14 @@ def guards_title(report: RunReport) -> str:
 def advice(guard: str) -> str:
     """Return what to do about a guard rail."""
     return f"{_ADVICE.get(guard, _ANY_ADVICE)}, and run again."
+
+
+def guard_advice(report: RunReport) -> list[str]:
+    """Return what to do about the guard rails of a report, each thing once."""
+    lines = list(dict.fromkeys(advice(trip.guard) for trip in report.guards))
+    if report.plan_id is not None and any(trip.guard != _UNKNOWN for trip in report.guards):
+        lines.append(f"To let just this plan pass, once: reaper run --accept {report.plan_id}")
+    return lines
 
 
 def repository_line(report: RunReport, repository: RepositoryReport) -> str:

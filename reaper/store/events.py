@@ -7,7 +7,7 @@ and a time that cannot be right is replaced by one that keeps images longer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from reaper.store.database import Database
+from reaper.store.database import Database, chunks
 from reaper.store.observations import (
     MANIFESTS,
     TAGS,
@@ -26,7 +26,7 @@ from reaper.store.observations import (
     read_fact,
     write_fact,
 )
-from reaper.store.tables import runs
+from reaper.store.tables import repositories, runs, tags
 
 #: An event is not taken to be older than this when it arrives: a registry's clock may be wrong.
 MAX_DELAY: Final = timedelta(hours=24)
@@ -108,6 +108,27 @@ class Events:
                     self._set_time(connection, registry, _SINCE, now)
                 self._set_time(connection, registry, _LISTENED, now)
 
+    def tags_pushed_since(
+        self, registry: str, repository: str, digests: Collection[str], since: datetime
+    ) -> dict[str, str]:
+        """Return the tags that were put on one of the ``digests`` after ``since``, each with its digest.
+
+        That is as far as events have told by now, and by the registry's clock.
+        """
+        found: dict[str, str] = {}
+        of_repository = tags.c.repository_id == repositories.c.id
+        query = select(tags.c.name, tags.c.digest).where(
+            of_repository,
+            repositories.c.registry == registry,
+            repositories.c.name == repository,
+            tags.c.pushed_event > since,
+        )
+        with self._database.reading() as connection:
+            for chunk in chunks(digests):
+                rows = connection.execute(query.where(tags.c.digest.in_(chunk)))
+                found |= {row.name: row.digest for row in rows}
+        return found
+
     def pulls_tracked_since(self, registry: str, now: datetime) -> datetime | None:
         """Return since when every pull is known, or None where not every one is.
 
@@ -133,9 +154,9 @@ class Events:
         now: datetime,
     ) -> None:
         known = enter(self._database, connection, registry, repository, now)
-        tags = TAGS.load(connection, known.id, {event.tag for event in events if event.tag is not None})
+        tagged = TAGS.load(connection, known.id, {event.tag for event in events if event.tag is not None})
         manifests = MANIFESTS.load(connection, known.id, {event.digest for event in events})
-        after_tags, after_manifests = dict(tags), dict(manifests)
+        after_tags, after_manifests = dict(tagged), dict(manifests)
         for event in events:
             record = after_manifests.get(event.digest)
             after_manifests[event.digest] = _manifest(record, event, known.last_inventory, now)
@@ -144,7 +165,7 @@ class Events:
                 if tag is not None:
                     after_tags[event.tag] = tag
         write = Writer(self._database, connection, known.id, now)
-        write.changes(TAGS, tags, after_tags, ())
+        write.changes(TAGS, tagged, after_tags, ())
         write.changes(MANIFESTS, manifests, after_manifests, ())
 
     def _is_no_news(self, registry: str, heard: datetime) -> bool:

@@ -15,13 +15,17 @@ from reaper.store.database import Database, chunks
 
 @dataclass(frozen=True, slots=True)
 class TagRecord:
-    """A tag on its present digest. ``first_seen`` and the events' times belong to that digest."""
+    """A tag on its present digest. ``first_seen`` and the events' times belong to that digest.
+
+    ``kept`` is what the last run decided on it, None where none did.
+    """
 
     digest: str
     first_seen: datetime
     last_seen: datetime
     pushed_event: datetime | None = None
     pulled: datetime | None = None
+    kept: bool | None = None
 
     def is_newer_than(self, at: datetime) -> bool:
         """Tell whether the tag was put on its digest after ``at``, as an event told."""
@@ -48,12 +52,14 @@ class RepositoryRecord:
     """All that is remembered of one repository; empty for one that was never seen.
 
     ``inventoried_since`` is the first complete inventory, ``last_inventory`` the latest complete one.
+    ``policies`` names the policies that the last run judged it by.
     """
 
     inventoried_since: datetime | None = None
     last_inventory: datetime | None = None
     tags: dict[str, TagRecord] = field(default_factory=dict)
     manifests: dict[str, ManifestRecord] = field(default_factory=dict)
+    policies: str | None = None
 
     def inventoried(self, digest: str) -> bool:
         """Tell whether the latest complete inventory saw the manifest; events may tell of others."""
@@ -126,6 +132,7 @@ class Observations:
                 last_inventory=at if complete else before.last_inventory,
                 tags=seen_tags,
                 manifests=_look_at_manifests(before.manifests, seen_tags, present, at, complete=complete),
+                policies=before.policies,
             )
             missed_tags = {
                 name: old
@@ -150,6 +157,21 @@ class Observations:
                 )
             )
         return after
+
+    def record_decisions(
+        self, registry: str, repository: str, policies: str, kept: Mapping[str, bool]
+    ) -> None:
+        """Remember what a run decided on each tag, kept or not, and a name of the ``policies`` behind it."""
+        with self._database.writing() as connection:
+            known = _identify(connection, registry, repository)
+            if known is None:
+                return
+            table = tables.repositories
+            connection.execute(update(table).where(table.c.id == known.id).values(policies=policies))
+            for decision in (True, False):
+                for chunk in chunks(name for name, keep in kept.items() if keep is decision):
+                    named = (TAGS.of(known.id), tables.tags.c.name.in_(chunk))
+                    connection.execute(update(tables.tags).where(*named).values(kept=decision))
 
     def forget_manifests(self, registry: str, repository: str, digests: Iterable[str]) -> None:
         """Forget manifests that were deleted, and with them, as the registry does, every tag on them."""
@@ -230,12 +252,13 @@ class Known(NamedTuple):
     id: int
     inventoried_since: datetime | None
     last_inventory: datetime | None
+    policies: str | None
 
 
 def _identify(connection: Connection, registry: str, repository: str, *, lock: bool = False) -> Known | None:
     """Return the repository's row; with ``lock`` no other transaction writes about it until this one ends."""
     table = tables.repositories
-    query = select(table.c.id, table.c.inventoried_since, table.c.last_inventory).where(
+    query = select(*(table.c[name] for name in Known._fields)).where(
         table.c.registry == registry, table.c.name == repository
     )
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
@@ -291,6 +314,7 @@ def _load(connection: Connection, known: Known) -> RepositoryRecord:
         known.last_inventory,
         TAGS.load(connection, known.id),
         MANIFESTS.load(connection, known.id),
+        known.policies,
     )
 
 

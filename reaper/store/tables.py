@@ -126,6 +126,7 @@ repositories = Table(
     Column("inventoried_since", Instant),
     Column("last_inventory", Instant),
     Column("tag_count", Integer, nullable=False),
+    Column("policies", String),
     Index(None, "registry", "name", unique=True),
 )
 
@@ -145,6 +146,7 @@ tags = Table(
     Column("last_seen", Instant, nullable=False),
     Column("pushed_event", Instant),
     Column("pulled", Instant),
+    Column("kept", Boolean),
     sqlite_with_rowid=False,
 )
 

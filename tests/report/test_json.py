@@ -40,6 +40,7 @@ def test_the_contract() -> None:
         "settled",
         "error",
         "notes",
+        "plan_id",
         "repositories",
     ]
     assert parsed["schema"] == "reaper.report/v1"
