@@ -201,6 +201,12 @@ simple_conditions: st.SearchStrategy[Condition] = st.one_of(
     st.builds(KeepPeriods, st.sampled_from(Period), st.integers(1, 4), st.sampled_from(Clock)),
     st.one_of(st.just(KeepAll()), st.builds(KeepPulledWithin, durations)),
 )
+#: Conditions that compare an image with others by their times.
+rankings: st.SearchStrategy[Condition] = st.one_of(
+    st.builds(KeepNewest, st.integers(1, 3), st.sampled_from([Order.PUSHED, Order.CREATED])),
+    st.builds(KeepPeriods, st.sampled_from(Period), st.integers(1, 3), st.sampled_from(Clock)),
+    st.builds(KeepWithin, durations, st.sampled_from(Clock), st.just(Origin.NEWEST)),
+)
 _pairs = st.tuples(simple_conditions, simple_conditions)
 conditions: st.SearchStrategy[Condition] = st.one_of(
     simple_conditions,

@@ -13,13 +13,34 @@ from hypothesis import strategies as st
 
 from reaper.core.manifest import Kind
 from reaper.core.plan import Action, RepositoryPlan, build_plan
-from reaper.core.policy import AllOf, AnyOf, Condition, KeepAll, Policy, Rule
+from reaper.core.policy import (
+    AllOf,
+    AnyOf,
+    Condition,
+    KeepAll,
+    KeepNewest,
+    KeepPeriods,
+    Period,
+    Policy,
+    Rule,
+)
 from reaper.core.reclaim import Ledger
 from reaper.core.retention import Decision, Decisions, decide
 from reaper.core.selectors import Glob, Selector
 from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
 from reaper.core.times import Source, pushed, pushed_digest
-from tests.core.generate import NOW, manifest, names, policies, policy_sets, rules, snapshots, without
+from tests.core.generate import (
+    NOW,
+    REPOSITORY,
+    manifest,
+    names,
+    policies,
+    policy_sets,
+    rankings,
+    rules,
+    snapshots,
+    without,
+)
 
 MOMENT = timedelta(microseconds=1)
 #: Keeps nothing.
@@ -254,24 +275,23 @@ def test_a_tag_of_unknown_time_is_kept(
     assert not {tags[name].digest for name in ordinary} & deleted(plan)
 
 
-@given(policy_sets, snapshots(), names, booleans)
+@given(policies(rankings), snapshots(), names, booleans)
 def test_an_image_of_unknown_time_costs_no_other_its_place(
-    policies: list[Policy], snapshot: Snapshot, name: str, seen: bool
+    policy: Policy, snapshot: Snapshot, name: str, seen: bool
 ) -> None:
-    """Nor does one that was there, without a believable date, when reaper first looked."""
+    """Nor does one that was there, without a believable date, when reaper first looked: just now, say."""
     assume(name not in snapshot.tags)
+    hasty = replace(policy, minimum_age=timedelta())
     new = manifest("newcomer")
-    since = snapshot.inventoried_since
-    first_seen = since if seen else None
+    first_seen = NOW if seen else None
+    known = replace(snapshot, inventoried_since=NOW)
     wider = replace(
-        snapshot,
+        known,
         tags={**snapshot.tags, name: TagEntry(name, new.digest, first_seen=first_seen)},
         manifests={**snapshot.manifests, new.digest: ManifestEntry(new, first_seen=first_seen)},
     )
-    # By name and by version it is known where the newcomer stands.
-    assume(not any("semver" in repr(policy) or "name'>" in repr(policy) for policy in policies))
-    before, plan = judge(policies, snapshot)
-    after, wider_plan = judge(policies, wider)
+    before, plan = judge([hasty], known)
+    after, wider_plan = judge([hasty], wider)
     assert deleted(wider_plan) - {new.digest} <= deleted(plan)
     assert kept(before) <= kept(after)
     if first_seen is None:
@@ -391,6 +411,56 @@ def test_a_referrers_tag_is_kept_with_its_subject(policies: list[Policy], snapsh
         subject = tag.subject or snapshot.manifests[tag.digest].manifest.subject
         if subject in snapshot.manifests and subject not in gone:
             assert name in kept(decisions)
+
+
+# Ranks are those of digests, told by sorting.
+
+
+ages = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), min_size=1, max_size=12)
+_DAY_OF = {
+    Period.DAILY: "%Y-%m-%d",
+    Period.WEEKLY: "%G-%V",
+    Period.MONTHLY: "%Y-%m",
+    Period.YEARLY: "%Y",
+}
+
+
+def pushed_at(drawn: list[tuple[int, int]]) -> tuple[Snapshot, dict[str, datetime]]:
+    """Return a repository with a tag for each (image, age in hours), and when each image was last pushed."""
+    tags, latest = {}, dict[str, datetime]()
+    for number, (image, hours) in enumerate(drawn):
+        at = NOW - timedelta(hours=hours * 5)
+        to = manifest(image).digest
+        tags[f"t{number}"] = TagEntry(f"t{number}", to, pushed_event=at)
+        latest[to] = max(at, latest.get(to, at))
+    entries = {manifest(image).digest: ManifestEntry(manifest(image)) for image, _ in drawn}
+    return Snapshot(REPOSITORY, NOW, tags, entries), latest
+
+
+def kept_digests(look: Snapshot, keep: Condition) -> set[str]:
+    hasty = Policy("p", Selector(), (Rule("r", keep),), minimum_age=timedelta())
+    decisions, _ = judge([hasty], look)
+    return {look.tags[name].digest for name in kept(decisions)}
+
+
+@given(ages, st.integers(1, 5))
+def test_newest_keeps_the_first_of_all_digests_in_order(drawn: list[tuple[int, int]], count: int) -> None:
+    look, latest = pushed_at(drawn)
+    last = sorted(latest.values(), reverse=True)[:count][-1]
+    assert kept_digests(look, KeepNewest(count)) == {d for d, at in latest.items() if at >= last}
+
+
+@given(ages, st.integers(1, 5), st.sampled_from(Period))
+def test_the_calendar_keeps_the_newest_digest_of_each_of_the_latest_periods(
+    drawn: list[tuple[int, int]], count: int, period: Period
+) -> None:
+    look, latest = pushed_at(drawn)
+    newest: dict[str, datetime] = {}
+    for at in latest.values():
+        key = at.strftime(_DAY_OF[period])
+        newest[key] = max(at, newest.get(key, at))
+    wanted = {newest[key] for key in sorted(newest, reverse=True)[:count]}
+    assert kept_digests(look, KeepPeriods(period, count)) == {d for d, at in latest.items() if at in wanted}
 
 
 # Every decision is accounted for, and honest.

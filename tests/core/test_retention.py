@@ -51,6 +51,13 @@ def test_newest_ranks_digests_not_tags() -> None:
     }
 
 
+def test_a_digest_has_the_rank_of_its_best_tag() -> None:
+    one, two, three = (image(name, "40d") for name in ("one", "two", "three"))
+    look = snapshot({"v1.0.0": one, "v9.0.0": one, "v2.0.0": two, "v3.0.0": three})
+    assert kept(judge(look, policy(KeepNewest(1, Order.SEMVER)))) == {"v1.0.0", "v9.0.0"}
+    assert kept(judge(look, policy(KeepNewest(2, Order.SEMVER)))) == {"v1.0.0", "v9.0.0", "v3.0.0"}
+
+
 def test_newest_by_name_counts_numbers_as_numbers() -> None:
     tags = {f"build-{n}": image(f"b{n}", f"{n}d") for n in (2, 9, 10, 11)}
     assert kept(judge(snapshot(tags), policy(KeepNewest(2, Order.NAME)))) == {"build-10", "build-11"}
