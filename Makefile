@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools demo test lint types imports unit clean
+.PHONY: help setup tools demo test lint types imports unit fuzz soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,12 @@ imports: setup ## the contracts between the layers
 
 unit: tools ## all tests, on every core
 	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+fuzz: setup ## look longer for input that reaper does not expect
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/fuzz tests/config/test_fuzz.py tests/core
+
+soak: tools ## run the daemon against a real registry with pushers, faults and restarts (SOAK=seconds)
+	@$(BIN)/python -m devtools.soak $(SOAK)
 
 clean: ## remove .venv/ and what the checks leave behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
