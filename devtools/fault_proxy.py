@@ -311,11 +311,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         # Kept connections must not keep the proxy from ending.
-        while not select.select([self.connection], [], [], _POLL)[0]:
-            if self.owner.closing:
-                self.close_connection = True
-                return
-        super().handle_one_request()
+        ready = False
+        while not ready and not self.owner.closing:
+            ready = bool(select.select([self.connection], [], [], _POLL)[0])
+        if self.owner.closing:
+            self.close_connection = True
+        else:
+            super().handle_one_request()
 
     def is_over(self, seconds: float) -> bool:
         """Wait so long; True as soon as the client is gone, or the proxy ends."""

@@ -10,7 +10,7 @@ from reaper.core.errors import ReaperError
 from reaper.core.manifest import parse_manifest
 from reaper.core.plan import Step
 from reaper.core.reference import subject_of_tag
-from reaper.registry import NotFoundError, RegistryClient
+from reaper.registry import NotFoundError, ProtocolError, RegistryClient
 
 
 class ChangedError(ReaperError):
@@ -140,9 +140,12 @@ class Recheck:
             self._stale_at = started + max(self._freshness, 2 * took)
         # Last of all, however many tags there are: what is put on the digest after this goes unseen.
         listed = await self._list()
-        for gone in set(self.current) - listed:
-            del self.current[gone]
-        await self._resolve({name for name in listed if name not in self.current}.union(own))
+        gone = (set(self.current) | set(own)) - listed
+        await self._resolve({name for name in listed if name not in self.current}.union(own, gone))
+        hidden = sorted(gone & self.current.keys())
+        if hidden:
+            # It may lack another tag just as well, which has come to the digest since.
+            raise ProtocolError(f"tag {hidden[0]} is there, and the listing of the tags lacks it")
 
     async def _dangling(self, names: Iterable[str]) -> list[str]:
         """Return those of the ``names`` that are listed, and lead nowhere."""

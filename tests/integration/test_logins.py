@@ -37,6 +37,10 @@ class TokenServer:
         self.asked: list[tuple[str, str | None, str]] = []
         #: What tokens allow at most, of what is asked for.
         self.allowed = {"pull", "push", "delete", "*"}
+        #: For how many seconds tokens are good; the registry takes them for a minute longer.
+        self.lifetime = 300
+        #: Scopes that the server fails to give tokens for.
+        self.failing: set[str] = set()
         authority = trustme.CA()
         leaf = authority.issue_cert("tokens.test")
         self.authority = authority.cert_pem.bytes()
@@ -55,9 +59,9 @@ class TokenServer:
                 )
                 scope = query.get("scope", [""])[0]
                 server.asked.append((self.command, user or None, scope))
-                known = users.get(user) == password
+                known = users.get(user) == password and scope not in server.failing
                 body = json.dumps({"token": server.token(user, scope), "expires_in": 300}).encode()
-                self.send_response(200 if known else 401)
+                self.send_response(500 if scope in server.failing else 200 if known else 401)
                 self.send_header("Content-Length", str(len(body) if known else 0))
                 self.end_headers()
                 self.wfile.write(body if known else b"")
@@ -91,7 +95,7 @@ class TokenServer:
             "iss": ISSUER,
             "sub": user,
             "aud": SERVICE,
-            "exp": now + 300,
+            "exp": now + self.lifetime,
             "nbf": now - 10,
             "iat": now,
             "jti": str(len(self.asked)),
