@@ -42,7 +42,7 @@ from devtools.service import Service
 
 Json = dict[str, Any]
 
-_POLL: Final = 0.03
+_POLL: Final = 0.06
 _TERMINATION: Final = 5.0
 _KINDS: Final = ("deployments", "statefulsets", "daemonsets")
 _HASH: Final = "pod-template-hash"
