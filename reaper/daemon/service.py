@@ -75,6 +75,7 @@ class Daemon:
         self._running: dict[JobSpec, datetime] = {}
         self._last: dict[JobSpec, datetime] = {}
         self._at_work: dict[asyncio.Task[None], Station] = {}
+        self._put_back: set[str] = set()
         self._stop = asyncio.Event()
 
     # What the web side asks.
@@ -251,8 +252,7 @@ class Daemon:
         self._read_last()
         for name, station in self._stations.items():
             station.look_up()
-            if station.was_cut_short() and not settings.dry_run:
-                self._spawn(self._put_right(name), station)
+            self._watch_over(name, station)
         for spec in self._loaded.jobs:
             last = self._last.get(spec)
             missed = last is not None and was_missed(spec.schedule, last, now)
@@ -304,17 +304,31 @@ class Daemon:
             if not done:
                 self._store.observations.set_fact(*_fact(spec, self._url(spec.registry)), _iso(before))
         self._announce()
+        self._watch_over(spec.registry, station)
         if not done and spec in self._loaded.jobs:
             self._begin(spec)
 
+    def _watch_over(self, name: str, station: Station) -> None:
+        """See to it that a registry is put back where a collection of it was cut short or failed."""
+        wanted = not self._loaded.settings.dry_run and name not in self._put_back and not self._stop.is_set()
+        if wanted and station.was_cut_short():
+            self._put_back.add(name)
+            self._spawn(self._put_right(name), station)
+
     async def _put_right(self, name: str) -> None:
-        """Put a registry back that a collection left read-only, and keep on trying."""
-        while not self._stop.is_set():
-            notice = await self._stations[name].recover()
-            if notice is None:
-                return
-            await self._tell(notice)
-            await _either(self._stop.wait(), RECOVER_EVERY)
+        """Put a registry back that a collection left read-only, and keep on trying; tell of it once."""
+        told: object = None
+        try:
+            while not self._stop.is_set() and self._leadership.leads is not False and name in self._stations:
+                notice = await self._stations[name].recover()
+                if notice is None:
+                    return
+                if notice.lines != told:
+                    told = notice.lines
+                    await self._tell(notice)
+                await _either(self._stop.wait(), RECOVER_EVERY)
+        finally:
+            self._put_back.discard(name)
 
     async def _tell(self, notice: Notice) -> None:
         try:
