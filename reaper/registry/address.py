@@ -83,7 +83,11 @@ def is_loopback(host: str) -> bool:
 
 
 def origin_of(url: str) -> str:
-    """Return a URL's scheme, host and port, with the scheme's own port made explicit."""
+    """Return a URL's scheme, host and port, with the scheme's own port made explicit.
+
+    Raises:
+        ValueError: it is no URL.
+    """
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"

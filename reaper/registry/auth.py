@@ -184,11 +184,15 @@ class Authenticator:
     def _realm(self, challenge: Challenge) -> str:
         """Return where to fetch tokens: over TLS, on loopback, or at the registry's own origin."""
         realm = challenge.parameters.get("realm", "")
-        parts = urlsplit(realm)
+        try:
+            parts, origin = urlsplit(realm), origin_of(realm)
+            httpx.URL(realm)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ProtocolError(f"{self._address} names no valid token server") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ProtocolError(f"{self._address} names no valid token server")
         private = parts.scheme == "https" or is_loopback(parts.hostname)
-        if not private and origin_of(realm) != self._address.origin:
+        if not private and origin != self._address.origin:
             raise AuthenticationError(
                 f"{self._address} names a token server on another host without TLS ({parts.hostname}); "
                 "the login is not sent there"

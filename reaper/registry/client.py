@@ -628,24 +628,17 @@ class RegistryClient:
                 continue
             if response.is_redirect and method in _READS:
                 await response.aclose()
-                url = self._redirected(url, response.headers["Location"], anywhere=anywhere)
+                url = self._redirected(url, response.headers.get("Location", ""), anywhere=anywhere)
                 continue
             return response
         raise ProtocolError(f"{self.url} redirects in circles, or refuses every login")
 
     def _redirected(self, url: str, location: str, *, anywhere: bool) -> str:
         """Return where a redirect leads: on the registry, or ``anywhere`` for what its digest proves."""
-        try:
-            target = urljoin(url, location)
-            elsewhere = origin_of(target) != self._address.origin
-        except ValueError as error:
-            raise ProtocolError(f"{self.url} redirects to an address that is none") from error
-        if not target.startswith(("http://", "https://")):
-            raise ProtocolError(f"{self.url} redirects to something that is not HTTP")
-        if elsewhere and not anywhere:
-            host = origin_of(target)
+        target = self._target(url, location)
+        if origin_of(target) != self._address.origin and not anywhere:
             raise ProtocolError(
-                f"{self.url}: {httpx.URL(url).path} redirects to another host ({host[:200]!r})",
+                f"{self.url}: {httpx.URL(url).path} redirects to another host ({origin_of(target)[:200]})",
                 hint="write the registry's URL as it is there, if that is the registry",
             )
         return target
@@ -696,10 +689,26 @@ class RegistryClient:
         link = response.links.get("next", {}).get("url")
         if link is None:
             return None
-        following = urljoin(url, link)
+        following = self._target(url, link)
         if origin_of(following) != self._address.origin:
             raise ProtocolError(f"{self.url}: the next page is on another host")
         return following
+
+    def _target(self, url: str, reference: str) -> str:
+        """Return the URL that ``reference``, in an answer from ``url``, names: a valid one, of HTTP.
+
+        Raises:
+            ProtocolError: it names none.
+        """
+        try:
+            target = urljoin(url, reference)
+            origin_of(target)
+            valid = httpx.URL(target).scheme in ("http", "https") and httpx.URL(target).host != ""
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ProtocolError(f"{self.url} names an address that is none") from error
+        if not valid or not reference:
+            raise ProtocolError(f"{self.url} names an address that is none")
+        return target
 
     def _json(self, answer: _Answer, path: str) -> dict[str, Any]:
         try:
