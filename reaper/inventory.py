@@ -110,6 +110,24 @@ class Inventory:
             raise IncompleteError(repository, reading.problems, reading.tags)
         return self._snapshot(reading, record, await self._left_over(reading, record))
 
+    async def recall(self, repository: str) -> Snapshot:
+        """Return the repository as the last complete inventory saw it; the registry is not asked.
+
+        Raises:
+            IncompleteError: there was none, or what it saw is no longer remembered.
+        """
+        record = await asyncio.to_thread(self._store.observations.load, self._registry, repository)
+        reading = _Reading(repository, {name: tag.digest for name, tag in record.tags.items()})
+        if record.last_inventory is None:
+            raise IncompleteError(repository, ["it was never read completely"], reading.tags)
+        forgotten = record.manifests.keys() - await self._take_cached(reading, record.manifests.keys())
+        reading.problems += [f"manifest {digest} is no longer remembered" for digest in sorted(forgotten)]
+        if reading.problems:
+            raise IncompleteError(repository, reading.problems, reading.tags)
+        needed = {below for manifest in reading.manifests.values() for below in _below(manifest)}
+        reading.missing |= needed - reading.manifests.keys()
+        return self._snapshot(reading, record, await self._left_over(reading, record))
+
     async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
         """Return the snapshot with the referrers that the registry's referrers API lists for ``digests``.
 
@@ -250,16 +268,7 @@ class Inventory:
 
     async def _fetch(self, reading: _Reading, digests: set[str]) -> None:
         """Read each manifest from the store or, once in its life, from the registry."""
-        cached = await asyncio.to_thread(self._store.manifests.load, digests)
-        for entry in cached.values():
-            try:
-                reading.manifests[entry.digest] = parse_manifest(
-                    entry.content, entry.media_type, entry.digest
-                )
-            except ManifestError as error:
-                reading.problems.append(f"manifest {entry.digest}: {error}")
-            if entry.config is not None:
-                reading.configs[entry.digest] = entry.config
+        cached = await self._take_cached(reading, digests)
 
         async def fetch(digest: str) -> CachedManifest | None:
             try:
@@ -273,10 +282,24 @@ class Inventory:
                 return None
             return CachedManifest(digest, raw.media_type, raw.content)
 
-        fetched = await collect(sorted(digests - cached.keys()), fetch, limit=self._concurrency)
+        fetched = await collect(sorted(digests - cached), fetch, limit=self._concurrency)
         new = [entry for entry in fetched if entry is not None]
         if new:
             await asyncio.to_thread(self._store.manifests.save, new)
+
+    async def _take_cached(self, reading: _Reading, digests: Iterable[str]) -> set[str]:
+        """Take what the store has of ``digests``, and return which those are."""
+        cached = await asyncio.to_thread(self._store.manifests.load, digests)
+        for entry in cached.values():
+            try:
+                reading.manifests[entry.digest] = parse_manifest(
+                    entry.content, entry.media_type, entry.digest
+                )
+            except ManifestError as error:
+                reading.problems.append(f"manifest {entry.digest}: {error}")
+            if entry.config is not None:
+                reading.configs[entry.digest] = entry.config
+        return set(cached)
 
     async def _read_configs(self, reading: _Reading) -> None:
         """Read each image's config, once in its life."""

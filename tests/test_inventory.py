@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -354,6 +355,42 @@ class TestCost:
             assert not any("/blobs/" in request for request in eye.sent())
             (entry,) = (await eye.inventory().read("a")).manifests.values()
             assert entry.config_created == BUILT
+
+        look(work)
+
+
+ABSENT = f"sha256:{'0' * 64}"
+
+
+class TestRecall:
+    """What was seen can be looked at again without the registry."""
+
+    def test_it_is_what_was_read(self, pusher: Pusher, look: Look[Any]) -> None:
+        part, gone = build_image(seed=1, created=BUILT), build_image(seed=2)
+        index = build_index([part, gone])
+        pusher.push("a", index, "v1", "latest")
+        pusher.push_signature("a", index)
+        pusher.delete("a", gone.digest)
+
+        async def work(eye: Eye) -> None:
+            with pytest.raises(IncompleteError, match="it was never read completely"):
+                await eye.inventory().recall("a")
+            seen = await eye.read()
+            eye.sent()
+            recalled = await eye.inventory().recall("a")
+            assert not eye.sent()
+            assert replace(recalled, taken_at=seen.taken_at) == seen
+
+        look(work)
+
+    def test_what_was_forgotten_is_missed(self, pusher: Pusher, look: Look[Any]) -> None:
+        pusher.push("a", build_image(seed=1), "v1")
+
+        async def work(eye: Eye) -> None:
+            await eye.read()
+            eye.store.observations.record(REGISTRY, "a", FIRST, {}, [ABSENT], complete=True)
+            with pytest.raises(IncompleteError, match="is no longer remembered"):
+                await eye.inventory().recall("a")
 
         look(work)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reaper.cli.options import Common, Format, command
-
-if TYPE_CHECKING:
-    from reaper.cli.session import Session
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +21,7 @@ def register(app: typer.Typer) -> None:
         ],
     ) -> None:
         """Say why a tag or a manifest is kept or expires: every rule, what it saw, what it said."""
-        from reaper.cli.reading import digest_of, inventory_of, read, referrers_of
+        from reaper.cli.reading import digest_of, in_use_of, inventory_of, read, referrers_of
         from reaper.cli.session import policies_of, run_async, session, settings_of
         from reaper.core.plan import explain_shared
         from reaper.core.reference import parse_reference
@@ -47,6 +44,8 @@ def register(app: typer.Typer) -> None:
                     snapshot = await referrers_of(opened, snapshot, [digest])
                 can_untag = opened.store.observations.fact(opened.key, CAN_UNTAG) == YES
 
+                in_use = await in_use_of(opened)
+
                 async def untagging(_snapshot: Snapshot, _decisions: Decisions) -> bool:
                     return can_untag
 
@@ -56,26 +55,13 @@ def register(app: typer.Typer) -> None:
                     snapshot,
                     policies,
                     snapshot.taken_at,
-                    in_use=await _in_use(opened, named.repository),
+                    in_use=in_use(named.repository),
                     can_untag=untagging,
                 )
                 tags = explain_shared(decisions.tags, plan, can_untag=can_untag)
                 return explanation(snapshot, decisions, plan, tags, named)
 
         _write(common, run_async(work()))
-
-
-async def _in_use(opened: Session, repository: str) -> Mapping[str, str]:
-    """Return what is in use in ``repository``, as far as that can be read; say so where it cannot."""
-    from reaper.compose import protector_for
-
-    protector = protector_for(opened.settings, opened.registry, opened.store)
-    if protector is None:
-        return {}
-    protection = await protector.read()
-    for problem in protection.problems:
-        typer.echo(f"reaper: not all images in use are known, so a run would be blocked: {problem}", err=True)
-    return protection.in_use.of(repository)
 
 
 def _write(common: Common, explained: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reaper import __version__
-from reaper.cli import audit, collect, explain, ls, plan, policy, policy_test, runs, serve, undo, verify
+from reaper.cli import audit, collect, diff, explain, ls, plan, policy, policy_test, runs, serve, undo, verify
 from reaper.cli.options import Common, report_error, with_common
 from reaper.cli.streams import prepare_streams
 from reaper.core.errors import ReaperError
@@ -48,7 +48,7 @@ def root(
     audit.run(common, dry_run=True, exit_code=exit_code)
 
 
-for module in (audit, plan, serve, ls, explain, verify, undo, runs, collect, policy, policy_test):
+for module in (audit, plan, serve, ls, explain, verify, undo, runs, collect, policy, policy_test, diff):
     module.register(app)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+import typer
 
 from reaper.cli.session import Session
+from reaper.compose import protector_for
 from reaper.core.errors import ReaperError
 from reaper.core.reference import Reference
 from reaper.core.snapshot import Snapshot
@@ -57,6 +60,20 @@ def digest_of(snapshot: Snapshot, named: Reference) -> str | None:
         hint = "reaper knows tagged manifests, their parts, and what it has seen before"
         raise ReaperError(f"{named} is not known", hint=hint)
     return named.digest
+
+
+async def in_use_of(opened: Session) -> Callable[[str], Mapping[str, str]]:
+    """Return what says of a repository what is in use there, as far as that can be read.
+
+    What cannot be read is said on standard error.
+    """
+    protector = protector_for(opened.settings, opened.registry, opened.store)
+    if protector is None:
+        return lambda _repository: {}
+    protection = await protector.read()
+    for problem in protection.problems:
+        typer.echo(f"reaper: not all images in use are known, so a run would be blocked: {problem}", err=True)
+    return protection.in_use.of
 
 
 def inventory_of(opened: Session) -> Inventory:

@@ -53,6 +53,6 @@ def test_help_names_every_command() -> None:
     ended = run_reaper("--help")
     assert ended.code == 0
     found = {line.split()[1] for line in ended.out.splitlines() if len(line.split()) > 2}
-    wanted = "run serve ls explain restore gc verify runs check test schema version"
+    wanted = "run serve ls explain restore gc verify runs check test diff schema version"
     assert set(wanted.split()) <= found
     assert max(map(len, ended.out.splitlines())) <= 80
