@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -11,6 +11,7 @@ import structlog
 
 from reaper.concurrency import collect
 from reaper.core.errors import ReaperError
+from reaper.core.guard import check_listing
 from reaper.core.manifest import (
     IMAGE_CONFIGS,
     ImageConfig,
@@ -21,6 +22,7 @@ from reaper.core.manifest import (
     parse_config,
     parse_manifest,
 )
+from reaper.core.policy import Guard
 from reaper.core.reference import subject_of_tag
 from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
 from reaper.registry import NotFoundError, RegistryClient, RegistryError
@@ -56,20 +58,46 @@ class _Reading:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     configs: dict[str, ImageConfig] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    #: How many tags of the last inventory are not there any more.
+    gone: int = 0
     problems: list[str] = field(default_factory=list)
 
 
+#: Tells whether a listing is suddenly short: of the tags of a repository, or (None) of all repositories, by
+#: how many the last inventory saw, and how many of them are gone.
+IsShort = Callable[[str | None, int, int], bool]
+
+
+def is_short_by_default(repository: str | None, before: int, gone: int) -> bool:
+    """Tell whether a listing is so short that it would stop a run under the default guard."""
+    return any(check_listing(before, gone, [Guard()], repository))
+
+
 class Inventory:
-    """Reads one registry, remembers every manifest it has ever seen, and records when it saw what."""
+    """Reads one registry, remembers every manifest it has ever seen, and records when it saw what.
+
+    A listing that ``is_short`` is read like any other, but not yet believed: what it lacks is remembered, so
+    that the next look finds it missing as well, until `believe` is called.
+    """
 
     def __init__(
-        self, client: RegistryClient, store: Store, *, registry: str, now: datetime, concurrency: int = 16
+        self,
+        client: RegistryClient,
+        store: Store,
+        *,
+        registry: str,
+        now: datetime,
+        concurrency: int = 16,
+        is_short: IsShort = is_short_by_default,
     ) -> None:
         self._client = client
         self._store = store
         self._registry = registry
         self._now = now
         self._concurrency = concurrency
+        self._is_short = is_short
+        self._doubted: dict[str, _Reading] = {}
+        self._not_listed: set[str] = set()
 
     async def repositories(self) -> list[str]:
         """Return all repositories of the registry, sorted.
@@ -77,7 +105,25 @@ class Inventory:
         Raises:
             RegistryError: the catalog could not be read to its end.
         """
-        return sorted([name async for name in self._client.repositories()])
+        names = sorted([name async for name in self._client.repositories()])
+        observations = self._store.observations
+        seen = await asyncio.to_thread(observations.repositories, self._registry)
+        before = {repository.name for repository in seen if repository.tag_count}
+        gone = before.difference(names)
+        if self._is_short(None, len(before), len(gone)):
+            self._not_listed = gone
+        elif gone:
+            await asyncio.to_thread(observations.not_listed, self._registry, gone)
+        return names
+
+    async def believe(self) -> None:
+        """Take the listings that were suddenly short for what they are: a person has looked at them."""
+        observations = self._store.observations
+        await asyncio.to_thread(observations.not_listed, self._registry, self._not_listed)
+        for reading in self._doubted.values():
+            await asyncio.to_thread(self._record, reading, complete=True)
+        self._not_listed.clear()
+        self._doubted.clear()
 
     async def read(self, repository: str, *, with_created: bool = True) -> Snapshot:
         """Return the repository as it is now.
@@ -97,15 +143,10 @@ class Inventory:
             reading.problems.append(_TOO_DEEP)
         if with_created and not reading.problems:
             await self._read_configs(reading)
-        record = await asyncio.to_thread(
-            self._store.observations.record,
-            self._registry,
-            repository,
-            self._now,
-            reading.tags,
-            reading.manifests.keys(),
-            complete=not reading.problems,
-        )
+        short = not reading.problems and self._is_short(repository, len(record.tags), reading.gone)
+        if short:
+            self._doubted[repository] = reading
+        record = await asyncio.to_thread(self._record, reading, complete=not reading.problems and not short)
         if reading.problems:
             raise IncompleteError(repository, reading.problems, reading.tags)
         return self._snapshot(reading, record, await self._left_over(reading, record))
@@ -127,6 +168,16 @@ class Inventory:
         needed = {below for manifest in reading.manifests.values() for below in _below(manifest)}
         reading.missing |= needed - reading.manifests.keys()
         return self._snapshot(reading, record, await self._left_over(reading, record))
+
+    def _record(self, reading: _Reading, *, complete: bool) -> RepositoryRecord:
+        return self._store.observations.record(
+            self._registry,
+            reading.repository,
+            self._now,
+            reading.tags,
+            reading.manifests.keys(),
+            complete=complete,
+        )
 
     async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
         """Return the snapshot with the referrers that the registry's referrers API lists for ``digests``.
@@ -183,10 +234,17 @@ class Inventory:
             before = {*record.tags, *(tag.digest for tag in record.tags.values())}
             if await self._existing(reading, before):
                 reading.problems.append(f"tags: {error}, but it had {len(record.tags)} at the last inventory")
+            reading.gone = len(record.tags)
             return
         except RegistryError as error:
             reading.problems.append(f"tags: {error}")
             return
+        vanished = record.tags.keys() - set(names)
+        hidden = await self._existing(reading, vanished)
+        if hidden:
+            lacking = f"tag {min(hidden)}" + (f" and {len(hidden) - 1} more" if len(hidden) > 1 else "")
+            reading.problems.append(f"tags: {lacking} can be resolved, but the listing lacks them")
+        reading.gone = len(vanished)
 
         async def resolve(name: str) -> None:
             try:

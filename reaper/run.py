@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 from reaper.books import Books, Counts
 from reaper.core.errors import ReaperError
 from reaper.core.fingerprint import PlanId, policies_digest
-from reaper.core.guard import check_clock, check_run
+from reaper.core.guard import check_clock, check_listing, check_run
 from reaper.core.policy import Guard
 from reaper.core.retention import Decision
 from reaper.in_use import GUARD, InUseGuard
@@ -224,6 +224,7 @@ class Run:
             registry=self._options.registry,
             now=self._started,
             concurrency=self._options.concurrency,
+            is_short=self._is_short,
         )
         planner = Planner(
             self._client,
@@ -247,13 +248,30 @@ class Run:
                         named.add(entry.plan)
         self._books.trip(*check_run(self._books.total, self._options.guard))
         self._plan_id = named.name(self._books.trips)
-        self._accept()
+        if self._accept():
+            await inventory.believe()
 
-    def _accept(self) -> None:
-        """Let the guard rails pass if a person said so of this very plan, and never did before."""
+    def _is_short(self, repository: str | None, before: int, gone: int) -> bool:
+        """Tell whether a listing is suddenly short, and note it where it concerns the run."""
+        scope = self._options.scope
+        guards = (
+            [self._options.guard]
+            if repository is None
+            else [policy.guard for policy in scope.policies if policy.matches(repository)]
+        )
+        trips = list(check_listing(before, gone, guards, repository))
+        if repository is None or scope.concerns(repository):
+            self._books.trip(*trips)
+        return bool(trips)
+
+    def _accept(self) -> bool:
+        """Let the guard rails pass if a person said so of this very plan, and never did before.
+
+        Returns True where that was said now, and the registry is to be changed.
+        """
         accepted = self._options.accept
         if accepted is None:
-            return
+            return False
         facts, key = self._store.observations, f"accepted {accepted}"
         unknown = [trip for trip in self._books.trips if trip.guard in NOT_ACCEPTABLE]
         used = facts.fact(self._options.registry, key)
@@ -267,6 +285,8 @@ class Run:
             self._books.accept(accepted)
             if not self._options.dry_run:
                 facts.set_fact(self._options.registry, key, self.run_id)
+                return True
+        return False
 
     async def _sweep(self, lock: WriterLock) -> None:
         if self._books.trips:

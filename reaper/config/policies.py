@@ -141,7 +141,9 @@ class GuardModel(Checked):
     """The limits beyond which a plan waits for a person."""
 
     model_config = ConfigDict(title="Guard")
-    nullable: ClassVar[frozenset[str]] = frozenset({"max_deletions", "max_share", "max_newly_expired"})
+    nullable: ClassVar[frozenset[str]] = frozenset(
+        {"max_deletions", "max_share", "max_newly_expired", "max_vanished"}
+    )
 
     max_deletions: Annotated[int, Field(strict=True, ge=0, le=10**9)] | None = Field(
         default=_GUARD.max_deletions,
@@ -167,6 +169,11 @@ class GuardModel(Checked):
         description="The largest share of the tags that the last run kept in a repository which a change of "
         "the policies may expire. null: no limit.",
     )
+    max_vanished: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        default=_GUARD.max_vanished,
+        description="The largest share of a repository's tags that may be gone since the last inventory "
+        "without reaper's doing. null: no limit.",
+    )
 
     @classmethod
     def faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -184,6 +191,7 @@ class GuardModel(Checked):
             min_tags=self.min_tags,
             min_repositories=self.min_repositories,
             max_newly_expired=self.max_newly_expired,
+            max_vanished=self.max_vanished,
         )
 
 

@@ -110,7 +110,7 @@ class LogSettings(Checked):
 class GuardSettings(Checked):
     """The limits of a whole run, beyond which it waits for a person."""
 
-    nullable: ClassVar[frozenset[str]] = frozenset({"max_deletions", "max_share"})
+    nullable: ClassVar[frozenset[str]] = frozenset({"max_deletions", "max_share", "max_vanished"})
 
     max_deletions: int | None = Field(
         default=10_000, ge=0, description="The most manifests to delete in a run. null: no limit."
@@ -124,6 +124,14 @@ class GuardSettings(Checked):
     )
     share_from: int = Field(
         default=200, ge=0, description="The share counts from so many deletes on. 1 where max_share is given."
+    )
+    max_vanished: float | None = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The largest share of the repositories that may be gone from the registry's catalog "
+        "since the last inventory. null: no limit.",
     )
 
     @classmethod
@@ -141,6 +149,7 @@ class GuardSettings(Checked):
             share_from=share_from,
             min_tags=0,
             min_repositories=0,
+            max_vanished=self.max_vanished,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reaper.core.plan import RepositoryPlan
-from reaper.core.policy import NEWLY_EXPIRED_FROM, Guard, Policy
+from reaper.core.policy import NEWLY_EXPIRED_FROM, VANISHED_FROM, Guard, Policy
 from reaper.core.reference import subject_of_tag
 from reaper.core.retention import Decision, Decisions
 from reaper.core.snapshot import Snapshot
@@ -136,6 +136,26 @@ def check_policy_change(
         f"the last run kept; the guard allows {strictest:.0%}"
     )
     yield Trip("max_newly_expired", message, snapshot.repository)
+
+
+def check_listing(
+    before: int, gone: int, guards: Iterable[Guard], repository: str | None = None
+) -> Iterator[Trip]:
+    """Yield a trip when a listing lacks too much of what the last inventory saw there.
+
+    The listing is of the tags of ``repository``, or of the registry's repositories. What reaper itself
+    deleted counts neither as seen nor as ``gone``.
+    """
+    limits = [guard.max_vanished for guard in guards]
+    strictest = min((limit for limit in limits if limit is not None), default=None)
+    if strictest is None or gone < VANISHED_FROM or gone <= strictest * before:
+        return
+    what = "repositories" if repository is None else "tags"
+    message = (
+        f"{gone} of {before} {what} ({gone / before:.0%}) that the last inventory saw are gone, and reaper "
+        f"did not delete them; the guard allows {strictest:.0%}"
+    )
+    yield Trip("short_listing", message, repository)
 
 
 def _limits(counted: Tally, guard: Guard, whose: str, repository: str | None) -> Iterator[Trip]:

@@ -125,6 +125,8 @@ class Protections:
 
 #: A change of the policies that expires fewer tags of a repository than this surprises nobody.
 NEWLY_EXPIRED_FROM = 10
+#: So few tags of a repository, or repositories of a registry, may always be gone since the last inventory.
+VANISHED_FROM = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class Guard:
     ``min_tags`` is the least number of tags a repository may be left with, ``min_repositories`` the least
     number of repositories a policy has to match. ``max_newly_expired`` is the largest share of the tags kept
     by the last run that a change of the policies may expire, from ``NEWLY_EXPIRED_FROM`` tags on.
+    ``max_vanished`` is the largest share of what the last inventory saw that may be gone without reaper's
+    doing, from ``VANISHED_FROM`` on.
     """
 
     max_deletions: int | None = 1000
@@ -143,6 +147,7 @@ class Guard:
     min_tags: int = 1
     min_repositories: int = 1
     max_newly_expired: float | None = 0.25
+    max_vanished: float | None = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ _ADVICE: Final[Mapping[str, str]] = {
     ),
     "clock": "Set the clock of the machine that reaper runs on",
     "max_newly_expired": "Look at what the changed policies expire below. If it is meant, let it pass once",
+    "short_listing": (
+        "Find out where they went: is it the same registry, with the same storage and the same rights? "
+        "If somebody deleted them on purpose, let it pass once"
+    ),
     _UNKNOWN: "Make the sources of images in use readable",
 }
 _ANY_ADVICE: Final = "Review what expires below"

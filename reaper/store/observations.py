@@ -158,6 +158,14 @@ class Observations:
             )
         return after
 
+    def not_listed(self, registry: str, repositories: Iterable[str]) -> None:
+        """Note that the catalog lacks these now. What was seen in them is remembered, should they return."""
+        table = tables.repositories
+        with self._database.writing() as connection:
+            for chunk in chunks(repositories):
+                named = (table.c.registry == registry, table.c.name.in_(chunk))
+                connection.execute(update(table).where(*named).values(tag_count=0))
+
     def record_decisions(
         self, registry: str, repository: str, policies: str, kept: Mapping[str, bool]
     ) -> None:

@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from reaper.core.guard import Tally, Trip, check_clock, check_matches, check_repository, check_run, tally
+from reaper.core.guard import (
+    Tally,
+    Trip,
+    check_clock,
+    check_listing,
+    check_matches,
+    check_repository,
+    check_run,
+    tally,
+)
 from reaper.core.plan import RepositoryPlan, build_plan
 from reaper.core.policy import Guard, KeepNewest, Policy
 from reaper.core.selectors import Glob, Selector
@@ -100,3 +109,37 @@ def test_a_clock_behind_the_last_run() -> None:
     (trip,) = check_clock(NOW, NOW + timedelta(seconds=1))
     assert isinstance(trip, Trip)
     assert trip.guard == "clock"
+
+
+class TestListings:
+    @pytest.mark.parametrize(
+        ("before", "gone", "limits", "trips"),
+        [
+            (20, 11, [0.5], True),
+            (20, 10, [0.5], False),
+            (20, 20, [0.5], True),
+            (9, 9, [0.0], False),  # so few surprise nobody
+            (10, 10, [0.5], True),
+            (1000, 10, [0.0], True),
+            (20, 20, [1.0], False),
+            (20, 20, [None], False),
+            (20, 20, [], False),
+            (20, 11, [None, 0.9, 0.5], True),  # the strictest counts
+            (20, 11, [0.9, 0.6], False),
+            (0, 0, [0.0], False),
+        ],
+    )
+    def test_limits(self, before: int, gone: int, limits: list[float | None], trips: bool) -> None:
+        guards = [replace(OPEN, max_vanished=limit) for limit in limits]
+        assert any(check_listing(before, gone, guards, "a")) is trips
+
+    def test_figures(self) -> None:
+        (of_tags,) = check_listing(20, 15, [Guard()], "team/app")
+        assert of_tags.guard == "short_listing"
+        assert str(of_tags) == (
+            "team/app: 15 of 20 tags (75%) that the last inventory saw are gone, and reaper did not delete "
+            "them; the guard allows 50%"
+        )
+        (of_repositories,) = check_listing(20, 15, [Guard()])
+        assert of_repositories.repository is None
+        assert of_repositories.message.startswith("15 of 20 repositories (75%) ")

@@ -81,11 +81,18 @@ class Ground:
                 self.pusher.push(repository, image, f"v{number}")
             self.images[repository] = made
 
-    def run(self, *, dry_run: bool = False, after: timedelta = timedelta(0), only: Glob = EVERY) -> RunReport:
+    def run(
+        self,
+        *,
+        dry_run: bool = False,
+        after: timedelta = timedelta(0),
+        only: Glob = EVERY,
+        accept: str | None = None,
+    ) -> RunReport:
         """Carry a run out, ``after`` so long, and return its report."""
-        return asyncio.run(self._run(dry_run, after, only))
+        return asyncio.run(self._run(dry_run, after, only, accept))
 
-    async def _run(self, dry_run: bool, after: timedelta, only: Glob) -> RunReport:
+    async def _run(self, dry_run: bool, after: timedelta, only: Glob, accept: str | None) -> RunReport:
         options = RegistryOptions(
             parse_address(self.proxy.url),
             credentials=self.credentials,
@@ -102,6 +109,7 @@ class Ground:
                     dry_run=dry_run,
                     guard=self.guard,
                     concurrency=self.concurrency,
+                    accept=accept,
                 )
                 with closing(Run(client, store, what, clock=lambda: utc_now() + after)) as run:
                     report = await run.execute()
