@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -40,7 +40,10 @@ class AbsentError(ReaperError):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where changes are made, by which run. ``may_write`` raises when the right to make any is gone."""
+    """Where changes are made, by which run. ``may_write`` raises when the right to make any is gone.
+
+    ``planned_at`` is when the registry was looked at for the plan, None where that is not known.
+    """
 
     client: RegistryClient
     store: Store
@@ -48,6 +51,15 @@ class Site:
     run_id: str
     clock: Callable[[], datetime]
     may_write: Callable[[], None]
+    planned_at: datetime | None = None
+
+    async def pushed_since(self, repository: str, digests: Collection[str]) -> dict[str, str]:
+        """Return the tags that, as events told, were put on the digests since the plan was made."""
+        if self.planned_at is None:
+            return {}
+        return await asyncio.to_thread(
+            self.store.events.tags_pushed_since, self.registry, repository, digests, self.planned_at
+        )
 
 
 class Change:
@@ -155,6 +167,10 @@ class Change:
         raise AssertionError("the last attempt returns or raises")
 
     async def _look(self) -> None:
+        # A tag that is pushed again, on the same digest, shows in no listing.
+        for tag in await self._site.pushed_since(self._repository, [self._step.digest]):
+            if not self._untag or tag in self._step.tags:
+                raise ChangedError(f"tag {tag} has been pushed since the plan was made")
         await (self._recheck.untagging if self._untag else self._recheck.deletion)(self._step)
 
     async def _request(self) -> bool:

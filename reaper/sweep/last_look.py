@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
@@ -46,6 +47,13 @@ class LastLook:
             cause = f"tag {tag} came to need it during the sweep"
             entries = [entry for entry in await self._undoable(deleted) if entry.digest in digests]
             undone |= await self._put_back(entries, deleted, cause)
+        for tag, digest in (await self._site.pushed_since(self._repository, deleted)).items():
+            # It came between the last listing and the delete, and went with its manifest.
+            if await self._site.client.head(self._repository, tag) is None:
+                cause = f"tag {tag} was put on it during the delete"
+                entries = [entry for entry in await self._undoable(deleted) if entry.digest == digest]
+                known = [replace(entry, tags=_with(entry.tags, tag)) for entry in entries]
+                undone |= await self._put_back(known, deleted, cause, (tag,))
         for tag in dangling:
             # Whoever moved it did so in the very moment of a delete. Which one, no listing tells.
             cause = f"tag {tag} was put on a manifest that was being deleted"
@@ -87,3 +95,7 @@ class LastLook:
             else Undone(False, f"{cause}, and it could not be put back: {result.detail}")
             for result in results
         }
+
+
+def _with(tags: tuple[str, ...], tag: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*tags, tag)))

@@ -101,7 +101,7 @@ async def _push(
     """Push the manifests by digest; return why those that were refused were."""
     refused = {}
     for entry in entries:
-        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None)
+        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None, tags=entry.tags)
         try:
             await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
         except (UnreachableError, AuthenticationError, ReadOnlyRegistryError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -49,6 +49,7 @@ class Sweeper:
     """Deletes what plans say, so that each delete can be undone until the next collection.
 
     ``may_write`` is called directly before each change, and raises when the right to make it is gone.
+    ``planned_at`` is when the registry was looked at for the plan: what it tells of pushes since is heeded.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Sweeper:
         may_write: Callable[[], None],
         concurrency: int = 16,
         freshness: float = 1.0,
+        planned_at: datetime | None = None,
     ) -> None:
-        self._site = Site(client, store, registry, run_id, clock, may_write)
+        self._site = Site(client, store, registry, run_id, clock, may_write, planned_at)
         self._concurrency = concurrency
         self._freshness = freshness
 
@@ -95,23 +97,29 @@ class Sweeper:
                 parts[owner].append(step.digest)
         stays: set[str] = set()
         deleted: dict[str, Step] = {}
-        for step in plan.steps:
-            held_by = next((owner for owner in step.after if owner in stays), None)
-            if held_by is not None:
-                result = StepResult(step, Outcome.CANCELLED, f"{held_by} stays")
-            else:
-                memory = remembered(record, step, parts[step.digest])
-                result = await self._step(plan.repository, step, recheck, memory)
-            if result.outcome in (Outcome.DONE, Outcome.ABSENT):
-                await self._forget(plan.repository, step)
-            elif step.action is Action.DELETE:
-                stays.add(step.digest)
-            if result.outcome is Outcome.DONE and step.action is Action.DELETE:
-                deleted[step.digest] = step
-            yield result
-        if deleted:
-            for result in await self._afterwards(plan.repository, deleted, recheck):
+        gone: dict[str, list[Step]] = {}
+        try:
+            for step in plan.steps:
+                held_by = next((owner for owner in step.after if owner in stays), None)
+                if held_by is not None:
+                    result = StepResult(step, Outcome.CANCELLED, f"{held_by} stays")
+                else:
+                    memory = remembered(record, step, parts[step.digest])
+                    result = await self._step(plan.repository, step, recheck, memory)
+                if result.outcome in (Outcome.DONE, Outcome.ABSENT):
+                    gone.setdefault(step.digest, []).append(step)
+                elif step.action is Action.DELETE:
+                    stays.add(step.digest)
+                if result.outcome is Outcome.DONE and step.action is Action.DELETE:
+                    deleted[step.digest] = step
                 yield result
+            if deleted:
+                for result in await self._afterwards(plan.repository, deleted, recheck):
+                    gone.pop(result.step.digest, None)
+                    yield result
+        finally:
+            # Only now: what events tell of these in the meantime is part of the last look.
+            await self._forget(plan.repository, [step for steps in gone.values() for step in steps])
 
     async def _step(
         self, repository: str, step: Step, recheck: Recheck, memory: Mapping[str, Any]
@@ -151,9 +159,11 @@ class Sweeper:
             for digest, it in undone.items()
         ]
 
-    async def _forget(self, repository: str, step: Step) -> None:
+    async def _forget(self, repository: str, steps: Sequence[Step]) -> None:
         observations, registry = self._site.store.observations, self._site.registry
-        if step.action is Action.DELETE:
-            await asyncio.to_thread(observations.forget_manifests, registry, repository, [step.digest])
-        else:
-            await asyncio.to_thread(observations.forget_tags, registry, repository, step.tags)
+        digests = [step.digest for step in steps if step.action is Action.DELETE]
+        tags = [tag for step in steps if step.action is Action.UNTAG for tag in step.tags]
+        if digests:
+            await asyncio.to_thread(observations.forget_manifests, registry, repository, digests)
+        if tags:
+            await asyncio.to_thread(observations.forget_tags, registry, repository, tags)
