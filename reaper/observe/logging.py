@@ -14,6 +14,9 @@ import structlog
 #: Log fields that could carry a secret are never written, whoever logs them.
 _SECRET_KEYS = ("password", "secret", "token", "authorization", "identitytoken", "registrytoken")
 
+#: The fields that have several lines.
+_LINES = frozenset({"exception", "stack"})
+
 
 def configure_logging(log_format: str, level: str) -> None:
     """Send all log lines to standard error; ``log_format`` is auto, console or json.
@@ -73,8 +76,10 @@ def _escape(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutabl
     del logger, method
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
+            # A trace has lines of its own; in a name, a line break would forge a line of the log.
+            kept = "\n" if key in _LINES else ""
             event[key] = "".join(
-                c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value
+                c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in value
             )
     return event
 

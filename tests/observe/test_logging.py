@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from reaper.observe.logging import configure_logging
+from tests.report.reports import HOSTILE
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,32 @@ def test_names_do_not_reach_the_terminal(log_format: str, capsys: pytest.Capture
     assert "\x1b[2J" not in written
     assert "\u202e" not in written
     assert "evil" in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_one_line_and_ascii_or_printable(
+    log_format: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(log_format, "info")
+    structlog.get_logger().info("seen", repository=name, tags=(name,), problems={"first": [name]})
+    structlog.get_logger().warning(name)
+    written = capsys.readouterr().err
+    assert len(written.splitlines()) == 2
+    assert all(line.isprintable() for line in written.splitlines())
+
+
+def test_a_trace_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("console", "info")
+    try:
+        json.loads("")
+        pytest.fail("that is no JSON")
+    except ValueError as error:
+        error.args = ("evil\x1b[2J",)
+        structlog.get_logger().exception("failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 3
+    assert all(line.isprintable() for line in lines)
 
 
 def test_what_libraries_say_is_a_line_like_all_others(capsys: pytest.CaptureFixture[str]) -> None:
