@@ -199,6 +199,21 @@ def test_any_and_all() -> None:
     assert kept(judge(snapshot(BUILDS), policy(AllOf(both)))) == {"build-5", "build-6"}
 
 
+def test_all_of_ends_with_the_first_of_its_conditions_and_any_with_the_last() -> None:
+    both = (KeepWithin(timedelta(days=38)), KeepWithin(timedelta(days=60)), KeepNewest(9))
+    look = snapshot({"a": image("a", "30d")})
+    assert judge(look, policy(AllOf(both))).tags["a"].expires_at == NOW + 8 * DAY
+    assert judge(look, policy(AnyOf(both[:2]))).tags["a"].expires_at == NOW + 30 * DAY
+    assert judge(look, policy(AnyOf(both))).tags["a"].expires_at is None
+
+
+def test_an_undated_image_takes_no_days_place_in_the_calendar() -> None:
+    odd = image("odd", datetime(1970, 1, 1, tzinfo=UTC))
+    tags = {"d1": image("d1", "1d"), "d2": image("d2", "2d"), "d3": image("d3", "3d")}
+    decisions = judge(snapshot({**tags, "odd": odd}), policy(KeepPeriods(Period.DAILY, 2)))
+    assert kept(decisions) == {"d1", "d2", "odd"}
+
+
 def test_selectors() -> None:
     tags = {name: image(name, "40d") for name in ("v1.0.0", "2.0.0", "2.0.0-rc.1", "main-1", "tmp")}
 
