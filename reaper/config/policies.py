@@ -64,12 +64,13 @@ _RuleName = Annotated[
 
 
 def share_in_percent(data: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield a ``max_share`` such as ``50`` or ``50%``, with the share that it stands for."""
-    share = data.get("max_share")
-    percent = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", share) if isinstance(share, str) else None
-    number = float(percent[1]) if percent else share
-    if isinstance(number, (int, float)) and (percent or 1 < number <= 100):
-        yield Fault("max_share is a share, from 0 to 1", f"write {number / 100:g}", ("max_share",))
+    """Yield shares such as ``50`` or ``50%``, each with the share that it stands for."""
+    for key in ("max_share", "max_newly_expired", "max_vanished"):
+        share = data.get(key)
+        percent = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", share) if isinstance(share, str) else None
+        number = float(percent[1]) if percent else share
+        if isinstance(number, (int, float)) and (percent or 1 < number <= 100):
+            yield Fault(f"{key} is a share, from 0 to 1", f"write {number / 100:g}", (key,))
 
 
 class RuleModel(Checked):
