@@ -1,0 +1,270 @@
+"""kill -9 of ``reaper`` at each request that it sends and each commit of its store; then it starts again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devtools.fault_proxy import Exchange, FaultProxy
+from devtools.images import build_image, build_index, build_signature, signature_tag
+from devtools.pusher import Pusher
+from devtools.registry import RegistryServer
+from devtools.registry_config import RegistryOptions
+from reaper.store import JournalEntry, RunRecord, State, open_store
+from tests.safety.forks import Job
+
+CHILD, SHARED, NEW, ALONE = (
+    build_image(seed=name, layers=()) for name in ("child", "shared", "new", "alone")
+)
+OLD, KEPT = build_index([CHILD, SHARED]), build_index([SHARED, NEW])
+SIGNATURE = build_signature(OLD)
+KEEP = {"keep": NEW, "keep-index": KEPT}
+EXPIRED = {"old": OLD, "older": OLD, "alone": ALONE, signature_tag(OLD): SIGNATURE}
+DOOMED = {image.digest: image for image in (OLD, CHILD, SIGNATURE, ALONE)}
+POLICY = """\
+version: 1
+policies:
+  - name: tidy
+    repositories: {include: ['**']}
+    rules: [{tags: {glob: 'keep*'}, keep: all}]
+    minimum_age: 0s
+    guard: {min_tags: 0}
+"""
+KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: at which request or commit, and whether that has its effect."""
+
+    what: str
+    number: int
+    done: bool
+
+
+class Forks:
+    """Runs ``reaper`` in forks, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.output, self.errors = folder / "output", folder / "errors"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.safety.forks"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._of = self._process.stdin, self._process.stdout
+        assert self._of.readline() == "ready\n"
+        self._pid = 0
+        self._started = threading.Event()
+
+    def run(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        *,
+        commit: int | None = None,
+        done: bool = False,
+    ) -> int:
+        """Run ``reaper`` and return its exit code."""
+        job = Job(arguments, environment, str(self.output), str(self.errors), commit, done)
+        self._started.clear()
+        self._to.write(job.dumped())
+        self._to.flush()
+        self._pid = int(self._of.readline())
+        self._started.set()
+        return int(self._of.readline())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the running process."""
+        assert self._started.wait(60)
+        os.kill(self._pid, number)
+
+    def close(self) -> None:
+        self._to.close()
+        assert self._process.wait(60) == 0
+        self._of.close()
+
+
+class Ground:
+    """One registry that is as before each time, behind a proxy; a store of its own for each case."""
+
+    def __init__(self, server: RegistryServer, proxy: FaultProxy, forks: Forks, folder: Path) -> None:
+        self.server, self.proxy, self.forks, self.folder = server, proxy, forks, folder
+        self.pusher = Pusher(server.url)
+        (folder / "policy.yaml").write_text(POLICY)
+        for tag, image in (KEEP | EXPIRED).items():
+            self.pusher.push("app", image, tag)
+        self._repository = server.storage / "docker/registry/v2/repositories/app"
+        shutil.copytree(self._repository, folder / "app")
+        self._store = folder / "reaper.db"
+
+    @property
+    def store_url(self) -> str:
+        return f"sqlite:///{self._store}"
+
+    def reset(self) -> None:
+        """Put the registry back as it was, and forget everything."""
+        self.proxy.heal()
+        shutil.rmtree(self._repository)
+        shutil.copytree(self.folder / "app", self._repository)
+        for file in self.folder.glob("reaper.db*"):
+            file.unlink()
+
+    def reaper(self, *arguments: str, moment: Moment | None = None) -> int:
+        """Run ``reaper``, kill it at a moment, and return its exit code."""
+        commit = moment.number if moment and moment.what == "commit" else None
+        if moment and moment.what == "request":
+            self.proxy.inject(self._kill_done if moment.done else self._kill, nth=moment.number)
+        policy = str(self.folder / "policy.yaml")
+        code = self.forks.run(
+            [*arguments, "--registry", self.proxy.url, "--policies", policy, "--format=json"],
+            {"REAPER_STORE__URL": self.store_url},
+            commit=commit,
+            done=bool(moment and moment.done),
+        )
+        self.proxy.heal()
+        assert "Traceback" not in self.forks.errors.read_text(), self.forks.errors.read_text()
+        return code
+
+    def report(self) -> Any:
+        """Return what the last command has written."""
+        return json.loads(self.forks.output.read_text())
+
+    def _kill(self, exchange: Exchange) -> None:
+        self.forks.send(signal.SIGKILL)
+        exchange.hang_up()
+
+    def _kill_done(self, exchange: Exchange) -> None:
+        exchange.upstream()
+        self._kill(exchange)
+
+    def books(self) -> tuple[list[RunRecord], list[JournalEntry]]:
+        """Return the runs, and the journal, oldest first; nothing where the store was never made."""
+        if not self._store.exists():
+            return [], []
+        with open_store(self.store_url) as store:
+            runs = store.runs.recent(100, self.proxy.url)
+            entries = [entry for run in runs for entry in store.journal.of_run(self.proxy.url, run.id)]
+        return runs, sorted(entries, key=lambda entry: entry.id)
+
+    def missing(self) -> set[str]:
+        """Return what is gone from the registry, of all that ever was in it. What is kept must be whole."""
+        for tag, image in KEEP.items():
+            assert self.pusher.pull("app", tag) == image
+        return {digest for digest in DOOMED if self.pusher.get_manifest("app", digest) is None}
+
+    def explained(self, *states: State) -> None:
+        """Everything that is gone is in the journal, byte for byte, and nothing else was begun."""
+        entries = self.books()[1]
+        explained = {entry.digest: entry for entry in entries if entry.state in states}
+        gone = self.missing()
+        assert gone <= set(explained)
+        for digest in gone:
+            assert explained[digest].content == DOOMED[digest].body
+            assert explained[digest].media_type == DOOMED[digest].media_type
+        assert {entry.digest for entry in entries} <= set(DOOMED)
+
+    def settled(self) -> None:
+        """Nothing is open or running, and the journal and the registry say the same."""
+        runs, entries = self.books()
+        assert [run.outcome for run in runs if run.outcome == "running"] == []
+        assert {entry.state for entry in entries} <= {State.DELETED, State.CANCELLED, State.RESTORED}
+        assert {entry.digest for entry in entries if entry.state is State.DELETED} == self.missing()
+
+    def undo(self) -> None:
+        """Restore every run, and see that all is as it was."""
+        for run in self.books()[0]:
+            if run.command == "run" and self._undoable(run):
+                assert self.reaper("restore", "--run", run.id) == 0, self.forks.errors.read_text()
+        self.settled()
+        assert self.missing() == set()
+        for tag, image in (KEEP | EXPIRED).items():
+            assert self.pusher.pull("app", tag) == image
+
+    def _undoable(self, run: RunRecord) -> bool:
+        with open_store(self.store_url, read_only=True) as store:
+            return bool(store.journal.undoable(run.registry, run_id=run.id))
+
+
+@pytest.fixture(scope="module")
+def ground(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    root = tmp_path_factory.mktemp("registry")
+    # Without the cache it notices that the repository is another.
+    options = RegistryOptions(descriptor_cache=False)
+    folder = tmp_path_factory.mktemp("ground")
+    with RegistryServer(distribution, root, options) as server, FaultProxy(server.url) as proxy:
+        forks = Forks(folder)
+        yield Ground(server, proxy, forks, folder)
+        forks.close()
+
+
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", ["request", "commit"])
+def test_a_run_that_is_killed(ground: Ground, what: str, done: bool, part: int) -> None:
+    number, code = 1 + part, KILLED
+    while code == KILLED:
+        ground.reset()
+        code = ground.reaper("run", moment=Moment(what, number, done))
+        assert code in (0, KILLED), ground.forks.errors.read_text()
+        ground.explained(State.PENDING, State.DELETED)
+        assert ground.reaper("run") == 0, ground.forks.errors.read_text()
+        ground.settled()
+        assert ground.missing() == set(DOOMED)
+        ground.undo()
+        number += 2
+    assert number > 12
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", ["request", "commit"])
+def test_a_restore_that_is_killed(ground: Ground, what: str, done: bool) -> None:
+    number, code = 1, KILLED
+    while code == KILLED:
+        ground.reset()
+        assert ground.reaper("run") == 0
+        run = ground.report()["run_id"]
+        code = ground.reaper("restore", "--run", run, moment=Moment(what, number, done))
+        assert code in (0, KILLED), ground.forks.errors.read_text()
+        ground.explained(State.DELETED, State.RESTORING)
+        # Somebody tries again: at once, or after another run has put the books right.
+        if code == KILLED:
+            ended = ground.reaper("restore", "--run", run)
+            assert ended == 0 or "nothing to restore" in ground.forks.errors.read_text()
+        ground.undo()
+        number += 2
+    assert number > 10
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_sigterm_lets_the_delete_in_flight_end_and_leaves_the_rest(ground: Ground, number: int) -> None:
+    def terminate(exchange: Exchange) -> None:
+        ground.forks.send(signal.SIGTERM)
+        exchange.send(exchange.upstream())
+
+    ground.reset()
+    # Not the one of a manifest that nobody has, which asks whether the registry can untag.
+    digest = ".*/manifests/sha256:(?!0{64})[0-9a-f]{64}"
+    ground.proxy.inject(terminate, "DELETE", digest, nth=number)
+    assert ground.reaper("run") == 1
+    assert ground.report()["outcome"] == "interrupted"
+    assert len(ground.missing()) == number
+    ground.settled()
+    assert ground.books()[0][0].outcome == "interrupted"
+    assert ground.reaper("run") == 0
+    assert ground.missing() == set(DOOMED)
+    ground.undo()
