@@ -100,7 +100,7 @@ def test_protections_are_switched_off_by_name(read: Read) -> None:
         (f"{ALL}\nuntagged: {{keep: 1d}}", "unknown key 'keep'; did you mean 'keep_within'?"),
         (f"{ALL}\nguard: {{max_share: 50}}", "5:24: max_share is a share, from 0 to 1; write 0.5"),
         (f"{ALL}\nguard: {{max_share: 12.5%}}", "5:24: max_share is a share, from 0 to 1; write 0.125"),
-        (f"{ALL}\nguard: {{max_vanished: 50%}}", "5:24: max_vanished is a share, from 0 to 1; write 0.5"),
+        (f"{ALL}\nguard: {{max_vanished: 50%}}", "5:27: max_vanished is a share, from 0 to 1; write 0.5"),
         (f"{ALL}\nguard: {{max_share: 500}}", "5:24: max_share: must be at most 1"),
         (f"{ALL}\nguard: {{max_share: -0.1}}", "max_share: must be at least 0"),
         (f"{ALL}\nguard: {{max_share: .nan}}", "5:24: max_share: "),
