@@ -36,13 +36,14 @@ def register(app: typer.Typer) -> None:
 
 def _list_runs(common: Common, limit: int) -> None:
     from reaper.cli.session import format_of, report_output, settings_of
+    from reaper.registry import parse_address
     from reaper.report.listing import Column, render_rows
     from reaper.report.render import Format as ReportFormat
     from reaper.store import State, open_store
 
     settings = settings_of(common)
     with open_store(settings.store.url) as store:
-        registry = settings.registry(common.registry).url if common.registry else None
+        registry = parse_address(settings.registry(common.registry).url).url if common.registry else None
         rows = [
             {
                 "run": run.id,

@@ -44,6 +44,8 @@ def parse_address(text: str) -> Address:
     hint = "write a host such as registry.example.com, or a URL such as https://registry.example.com"
     given = text.strip()
     scheme, separator, rest = given.partition("://")
+    # RFC 3986, 3.1: a scheme may be written in any case.
+    scheme = scheme.lower()
     if not separator:
         scheme, rest = "", given
     if "@" in rest:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +12,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from tests.conftest import MakeRegistry
-from tests.e2e.conftest import Ended, Site, run_reaper
+from tests.e2e.conftest import REAPER, Ended, Site, run_reaper
 
 POLICY = """\
 version: 1
@@ -108,6 +111,17 @@ def test_plain_http_where_https_is_asked_for(registry: RegistryServer, policy: P
     ended = audit(registry.url.replace("http://", "https://"), policy)
     assert ended.code == 1
     assert "tls" in ended.err.lower() or "https" in ended.err.lower()
+
+
+def test_a_certificate_that_nobody_trusts(make_registry: MakeRegistry, tmp_path: Path, policy: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    server = make_registry(RegistryOptions(tls=(tmp_path / "certificate.pem", tmp_path / "key.pem")))
+    ended = audit(server.url, policy)
+    assert ended.code == 1
+    assert "its certificate is not trusted" in one_line(ended)
+    assert "ca_file" in ended.err
 
 
 @pytest.mark.parametrize("url", ["http://", "ftp://x", "http://user:hunter2@127.0.0.1:1", "::", "http://a b"])
@@ -210,6 +224,25 @@ def test_a_store_that_cannot_be_written(store: str, registry: RegistryServer, po
     )
     assert ended.code in {1, 2}, ended.err
     one_line(ended)
+
+
+@pytest.mark.parametrize("limit", [0, 60_000])
+def test_a_disk_that_fills_up_under_the_store(
+    limit: int, registry: RegistryServer, policy: Path, tmp_path: Path
+) -> None:
+    """As far as a limit on the size of files is like a full disk: SQLite and Python meet both as an error."""
+    line = f"ulimit -f {limit // 1024}; exec {REAPER} run --registry {registry.url} --policies {policy}"
+    ended = subprocess.run(
+        ["bash", "-c", line],
+        env={**os.environ, "REAPER_STORE__URL": f"sqlite:///{tmp_path}/full.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[0].startswith(f"reaper: the database {tmp_path}/full.db cannot")
 
 
 def test_no_policies_and_no_command(registry: RegistryServer) -> None:

@@ -112,5 +112,8 @@ def test_past_runs(site: Site) -> None:
     states = {tuple(row["tags"]): row["state"] for row in site.reaper("runs", "show", run, "-f", "json").rows}
     assert states == {("b8",): "deleted", ("b9",): "restored"}
     assert site.reaper("runs", "--limit", "1", "-f", "json").rows == rows[:1]
+    for name in ("main", site.server.url, site.server.host, site.server.url.replace("http", "HTTP")):
+        assert site.reaper("runs", "--registry", name, "-f", "json").rows == rows, name
+    assert site.reaper("runs", "--registry", "http://127.0.0.1:1", "-f", "json").rows == []
     assert site.reaper("runs", "show", "nope").code == 2
     assert site.reaper("runs", "delete").code == 2

@@ -18,7 +18,7 @@ from reaper.registry.address import parse_address
         ("[::1]:5000", "http://[::1]:5000"),
         ("http://registry.example.com/", "http://registry.example.com"),
         ("https://example.com/registry/", "https://example.com/registry"),
-        ("HTTPS://Registry.Example.com".replace("HTTPS", "https"), "https://registry.example.com"),
+        ("HTTPS://Registry.Example.com", "https://registry.example.com"),
     ],
 )
 def test_valid(text: str, url: str) -> None:
