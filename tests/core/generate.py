@@ -116,20 +116,28 @@ _DOCUMENTS = (
 )
 
 
+def _sharing(number: int) -> Manifest:
+    """Return an image with a layer of its own, and one that every other image has as well."""
+    layers = (digest((number, "layer")), digest((number % 2, "shared")))
+    return manifest(("image", number), layers=tuple(Descriptor(d, 500, "layer") for d in layers))
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> list[Manifest]:
     """Manifests: images, nested indexes with shared and missing children, other kinds, and referrers.
 
     A referrer's subject may be an image, an index, a child, another referrer, or absent.
     """
-    made = [manifest(("image", number)) for number in range(draw(st.integers(1, 7)))]
+    made = [_sharing(number) for number in range(draw(st.integers(1, 7)))]
+    blobs = [blob.digest for m in made for blob in m.blobs]
     for number in range(draw(st.integers(0, 4))):
         parts = draw(st.lists(st.sampled_from(made), min_size=1, max_size=3, unique_by=lambda m: m.digest))
         missing = (child(manifest("missing")),) if draw(st.integers(0, 9)) == 0 else ()
         children = (*(child(part) for part in parts), *missing)
         made.append(manifest(("index", number), Kind.INDEX, children=children))
     for kind, media_type in draw(st.lists(st.sampled_from(_DOCUMENTS), max_size=2, unique=True)):
-        mentions = frozenset({draw(st.sampled_from(made)).digest}) if kind is Kind.UNKNOWN else frozenset()
+        known = [*(m.digest for m in made), *blobs]
+        mentions = frozenset({draw(st.sampled_from(known))}) if kind is Kind.UNKNOWN else frozenset()
         made.append(manifest(kind, kind, media_type=media_type, mentions=mentions))
     for number in range(draw(st.integers(0, 3))):
         subject = draw(st.sampled_from([*(m.digest for m in made), ABSENT]))
