@@ -11,11 +11,12 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from reaper.core.errors import ReaperError
-from reaper.core.manifest import ManifestError
+from reaper.core.manifest import ManifestError, base_media_type
 from reaper.core.plan import Action, Step
-from reaper.registry import Deleted, RawManifest, RegistryClient, RegistryError
+from reaper.registry import Deleted, ProtocolError, RawManifest, RegistryClient, RegistryError
 from reaper.store import Action as JournalAction
 from reaper.store import NewEntry, State, Store
+from reaper.sweep.put import put
 from reaper.sweep.recheck import ChangedError, Recheck
 
 _log = structlog.get_logger(__name__)
@@ -91,6 +92,11 @@ class Change:
         raw = await self._client.manifest(self._repository, self._step.digest)
         if raw is None:
             raise ChangedError("its manifest is gone") if self._untag else AbsentError(_ABSENT)
+        if base_media_type(raw.media_type) != self._step.media_type:
+            # The journal has to put it back as what it is.
+            raise ProtocolError(
+                f"{self._step.digest} was {self._step.media_type}, and is now sent as {raw.media_type}"
+            )
         await self._client.prepare_delete(self._repository)
         await self._begin(raw)
         if not await self._send():
@@ -229,7 +235,7 @@ class Change:
         )
         for reference in (self._step.digest, *lost, *self._step.tags):
             if not await self._exists(reference):
-                await self._client.put_manifest(self._repository, reference, raw.content, raw.media_type)
+                await put(self._client, self._repository, reference, raw.content, raw.media_type)
                 if reference != self._step.digest:
                     self._recheck.current[reference] = self._step.digest
         await self._mark(State.RESTORED)

@@ -96,7 +96,7 @@ def test_a_registry_that_goes_away_in_the_middle(ground: Ground) -> None:
 
 
 def test_a_registry_that_falls_silent_does_not_hold_the_run_up(ground: Ground) -> None:
-    """With all attempts for each repository, this would take 40 * 4 * 0.5 s / 2, that is 40 s."""
+    """With all attempts for each repository, this would take 40 * 4 * 1 s / 2, that is 80 s."""
     names = [f"r{number:02}" for number in range(40)]
     ground.push(*names)
     ground.concurrency = 2
@@ -106,7 +106,7 @@ def test_a_registry_that_falls_silent_does_not_hold_the_run_up(ground: Ground) -
     assert report.summary.errors == len(names)
     assert any("has stopped answering" in error for error in by_name(report)["r39"].errors)
     assert ground.sent(path="/v2/r.*") < 20
-    assert ground.took < 12
+    assert ground.took < 30
 
 
 @pytest.fixture

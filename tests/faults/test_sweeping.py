@@ -49,6 +49,14 @@ LAST_LOOKS: dict[str, tuple[str, str, Fault, int, Outcome, str]] = {
         Outcome.PARTIAL,
         "the registry failed (500)",
     ),
+    "manifest of the wrong type": (
+        "GET",
+        BY_DIGEST,
+        faults.edit(lambda real: real.having(content_type="application/vnd.oci.image.index.v1+json")),
+        4,
+        Outcome.PARTIAL,
+        "and is now sent as application/vnd.oci.image.index.v1+json",
+    ),
     "manifest is another": (
         "GET",
         BY_DIGEST,

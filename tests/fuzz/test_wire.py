@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from reaper.core.manifest import (
 )
 from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
 from reaper.registry import ProtocolError, RegistryClient, RegistryError, RegistryOptions, parse_address
+from reaper.registry import client as client_module
 from reaper.registry.auth import Authenticator
 from reaper.registry.challenge import parse_challenges
 from reaper.registry.client import _retry_after
@@ -208,14 +210,14 @@ def ask(transport: Answers, what: str) -> list[str]:
     async def run() -> list[str]:
         options = RegistryOptions(parse_address("http://registry.test"), attempts=1)
         async with RegistryClient(options) as client:
-            await client._http.aclose()
-            # The wire itself is what is fuzzed: nothing below httpx takes part.
-            client._http = client._auth._http = httpx.AsyncClient(transport=transport)
             if what == "tags":
                 return await client.tags("a")
             return [name async for name in client.repositories()]
 
-    return asyncio.run(run())
+    # The wire itself is what is fuzzed: nothing below httpx takes part.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "build_http", lambda *_a, **_k: httpx.AsyncClient(transport=transport))
+        return asyncio.run(run())
 
 
 @st.composite
