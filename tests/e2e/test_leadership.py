@@ -48,8 +48,8 @@ class Replicas:
                     "namespace": "default",
                     "identity": name,
                     "kubeconfig": str(kubernetes.kubeconfig(ADMIN)),
-                    "lease_duration": "4s",
-                    "renew_deadline": "3s",
+                    "lease_duration": "10s",
+                    "renew_deadline": "8s",
                     "retry_period": "1s",
                 },
             }
