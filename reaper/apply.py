@@ -157,6 +157,7 @@ class Application:
             clock=self._clock,
             may_write=may_write,
             concurrency=self._options.concurrency,
+            planned_at=self._plan.created_at,
         )
         sweeping = Sweeping(
             sweeper,

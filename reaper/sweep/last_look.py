@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
 
+from reaper.core.plan import Step
 from reaper.store import JournalEntry
 from reaper.sweep.change import Site
 from reaper.sweep.recheck import Recheck
@@ -33,7 +34,7 @@ class LastLook:
         self._repository = repository
         self._recheck = recheck
 
-    async def undo(self, deleted: Collection[str]) -> dict[str, Undone]:
+    async def undo(self, deleted: Mapping[str, Step]) -> dict[str, Undone]:
         """Restore those of the ``deleted`` manifests that a tag needs, with their parts and tags.
 
         Returns what became of each, by its digest.
@@ -42,7 +43,7 @@ class LastLook:
             RegistryError, ManifestError: something could not be looked up or put back.
         """
         needing, dangling = await self._recheck.afterwards(deleted)
-        undone: dict[str, Undone] = {}
+        undone = await self._parts_of_what_is_back(deleted)
         for tag, digests in needing.items():
             cause = f"tag {tag} came to need it during the sweep"
             entries = [entry for entry in await self._undoable(deleted) if entry.digest in digests]
@@ -61,6 +62,19 @@ class LastLook:
                 undone |= await self._put_back([entry], deleted, cause, (tag,))
                 if await self._site.client.head(self._repository, tag) is not None:
                     break
+        return undone
+
+    async def _parts_of_what_is_back(self, deleted: Mapping[str, Step]) -> dict[str, Undone]:
+        """Restore the parts of what somebody has pushed again, by digest, before they were deleted.
+
+        It may be the beginning of something larger, whose tag comes last.
+        """
+        undone: dict[str, Undone] = {}
+        for owner in sorted({owner for step in deleted.values() for owner in step.after} & deleted.keys()):
+            parts = {digest for digest, step in deleted.items() if owner in step.after}
+            if await self._site.client.head(self._repository, owner) is not None:
+                entries = [entry for entry in await self._undoable(deleted) if entry.digest in parts]
+                undone |= await self._put_back(entries, deleted, f"{owner} was pushed again during the sweep")
         return undone
 
     async def _undoable(self, deleted: Collection[str]) -> list[JournalEntry]:

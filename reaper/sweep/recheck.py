@@ -150,7 +150,12 @@ class Recheck:
     async def _dangling(self, names: Iterable[str]) -> list[str]:
         """Return those of the ``names`` that are listed, and lead nowhere."""
         missing = set(names).difference(self.current)
-        return sorted(missing & await self._list()) if missing else []
+        if not missing:
+            return []
+        # A tag that is being deleted, or written, leads nowhere for a moment as well.
+        listed = missing & await self._list()
+        await self._resolve(listed)
+        return sorted(listed.difference(self.current))
 
     async def _needed(self, name: str, digests: Collection[str]) -> list[str]:
         """Return those of the ``digests`` that a tag needs or refers to."""

@@ -20,6 +20,7 @@ from reaper.registry import (
 )
 from reaper.store import Action, JournalEntry, State, Store
 from reaper.sweep.memory import put_back
+from reaper.sweep.put import put
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ async def _push(
     for entry in entries:
         await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None, tags=entry.tags)
         try:
-            await client.put_manifest(entry.repository, entry.digest, entry.content, entry.media_type)
+            await put(client, entry.repository, entry.digest, entry.content, entry.media_type)
         except (UnreachableError, AuthenticationError, ReadOnlyRegistryError):
             raise
         except RegistryError as error:
@@ -122,7 +123,7 @@ async def _restore_tags(
             if held is not None and held.digest != entry.digest:
                 left.append(f"tag {tag} is on {held.digest} now, and was left there")
                 continue
-            await client.put_manifest(entry.repository, tag, entry.content, entry.media_type)
+            await put(client, entry.repository, tag, entry.content, entry.media_type)
             done.append(tag)
     except RegistryError as error:
         await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)

@@ -29,7 +29,7 @@ from devtools.registry_config import RegistryOptions as ServerOptions
 from reaper.core.policy import Guard, KeepAll, Policy, Rule
 from reaper.core.selectors import Glob, Selector
 from reaper.planning import Scope
-from reaper.registry import Deleted, RegistryClient, RegistryOptions, parse_address
+from reaper.registry import Deleted, RegistryClient, RegistryOptions, Resolved, parse_address
 from reaper.report.model import Outcome
 from reaper.run import Run, RunOptions, utc_now
 from reaper.store import JournalEntry, State, Store, open_store
@@ -77,6 +77,21 @@ class Watched(RegistryClient):
         super().__init__(options)
         self.listed: dict[str, float] = {}
         self.deletes: dict[tuple[str, str], list[Delete]] = defaultdict(list)
+        #: When each tag was looked at last, and when it was put back: from that look to the answer.
+        self._looked: dict[tuple[str, str], float] = {}
+        self.puts: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+
+    async def head(self, repository: str, reference: str) -> Resolved | None:
+        self._looked[repository, reference] = time.monotonic()
+        return await super().head(repository, reference)
+
+    async def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
+        place = repository, reference
+        began = self._looked.get(place, time.monotonic())
+        try:
+            return await super().put_manifest(repository, reference, content, media_type)
+        finally:
+            self.puts[place].append((began, time.monotonic()))
 
     async def tags(self, repository: str) -> list[str]:
         self.listed[repository] = time.monotonic()
@@ -150,7 +165,8 @@ class Round:
         self.repositories = [f"race-{seed}/a", f"race-{seed}/b"]
         #: What each tag was put on, first to last.
         self.history: dict[tuple[str, str], list[Push]] = defaultdict(list)
-        self.pushes = 0
+        #: What has its layers in both repositories: a client uploads only the manifest.
+        self._pushed = {image.digest for image in [*self.kept, *self.doomed, *self.parts, *self.indexes]}
         self.go, self.end = threading.Event(), threading.Event()
         self.failures: list[BaseException] = []
 
@@ -213,7 +229,7 @@ class Round:
         """Put the tag on the image; push all of it when the registry misses a part, again and again."""
         for attempt in range(ATTEMPTS):
             try:
-                if attempt or image.blobs:
+                if attempt or image.digest not in self._pushed:
                     self.pusher.push(repository, image, tag)
                 else:
                     self.pusher.push_manifest(repository, tag, image.body, image.media_type)
@@ -267,6 +283,11 @@ class Round:
             return "it came between the listing and the delete"
         if planned.began == 0.0 and planned.image == last.image and deletes:
             return "it was on the same digest before"
+        if any(
+            last.began <= answered and last.ended >= looked
+            for looked, answered in client.puts[repository, tag]
+        ):
+            return "it was put back while it was pushed"
         if len(pushes) > 1 and any(
             last.began <= delete.answered and last.ended >= delete.sent
             for delete in client.deletes[repository, pushes[-2].image.digest]
@@ -295,7 +316,8 @@ def test_no_tag_is_lost(
                 lost = race.lost()
                 for (repository, tag), wrong in lost.items():
                     why = race.unseen(repository, tag, client, ear if told else None)
-                    assert why is not None, f"seed {seed}: {repository}:{tag}: {wrong}"
+                    pushed = race.history[repository, tag]
+                    assert why is not None, f"seed {seed}: {repository}:{tag}: {wrong}; pushed: {pushed}"
                 windows += len(lost)
                 asyncio.run(undo(server.url, store, entries))
                 for place in lost:
@@ -321,7 +343,8 @@ async def sweep(url: str, store: Store, race: Round) -> tuple[Watched, list[Jour
         with closing(Run(client, store, what, progress=progress)) as run:
             with race.pushing():
                 report = await run.execute()
-            assert report.outcome is Outcome.DONE, f"seed {race.seed}: {report.error} {report.summary}"
+            errors = [error for repository in report for error in repository.errors]
+            assert report.outcome is Outcome.DONE, f"seed {race.seed}: {report.error} {errors}"
             entries = store.journal.of_run(url, run.run_id)
     assert {entry.state for entry in entries} <= {State.DELETED, State.CANCELLED, State.RESTORED}
     planned = {image.digest for image in [*race.doomed, *race.parts, *race.indexes]}
