@@ -1,7 +1,8 @@
 """``python -m tests.safety.forks``: runs ``reaper`` in forks of a process that has imported all of it.
 
-Each line of standard input is a `Job` in JSON; the answers are lines with the number of the process, and then
-with how it ended. Starting the interpreter anew for each of some hundred processes would take minutes.
+Each line of standard input is a `Job` in JSON; the answer is a line with the number of the process, which
+begins after another line of input; then a line with how it ended. Starting the interpreter anew for each of
+some hundred processes would take minutes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from sqlalchemy import Connection, Engine, event
 
 @dataclass(frozen=True)
 class Job:
-    """What to run, where its report goes, and whether to die around one commit of the store, from 1 on."""
+    """What to run, where its report goes, and before which commit of the store to die, from 1 on."""
 
     arguments: list[str]
     environment: dict[str, str]
     output: str
     errors: str
     commit: int | None = None
-    committed: bool = False
 
     def dumped(self) -> str:
         """Return the line that stands for it."""
@@ -45,10 +45,16 @@ def main() -> None:
     _say("ready")
     for line in sys.stdin:
         job = Job(**json.loads(line))
+        told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
+            os.read(told, 1)
             _run(job)
         _say(pid)
+        sys.stdin.readline()
+        os.write(tell, b".")
+        os.close(told)
+        os.close(tell)
         _say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
@@ -66,7 +72,7 @@ def _run(job: Job) -> NoReturn:
             os.close(file)
         os.environ.update(job.environment)
         if job.commit is not None:
-            _die_at(job.commit, committed=job.committed)
+            _die_at(job.commit)
         sys.argv = ["reaper", *job.arguments]
         from reaper.cli.main import main as reaper
 
@@ -81,17 +87,15 @@ def _run(job: Job) -> NoReturn:
         os._exit(code)
 
 
-def _die_at(number: int, *, committed: bool) -> None:
-    """Kill this process at its commit of this ``number``: before it, or when it has been made."""
+def _die_at(number: int) -> None:
+    """Kill this process before its commit of this ``number``."""
     left = number
 
     @event.listens_for(Engine, "commit")
-    def commit(connection: Connection) -> None:
+    def commit(_connection: Connection) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            if committed:
-                connection.exec_driver_sql("COMMIT")
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,7 +1,7 @@
 """kill -9 of ``reaper`` at each request that it sends and each commit of its store; then it starts again.
 
-For the registry, the moment after a request is the moment before the next one, so only what changes something
-is killed after it as well: then the change is made, and its sender never hears of it.
+The moment after a commit is the moment before the next request, or the next commit. The moment after a request
+is that as well, unless it has changed something: then the change is made, and its sender never hears of it.
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ CHANGES = "DELETE|PUT"
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: at which request or commit, and whether that has its effect."""
+    """When to kill: before which request or commit, or after which request that changes something."""
 
     what: str
     number: int
-    done: bool
 
 
 class Forks:
@@ -73,30 +72,33 @@ class Forks:
         assert self._process.stdout is not None
         self._to, self._of = self._process.stdin, self._process.stdout
         assert self._of.readline() == "ready\n"
-        self._pid = 0
-        self._started = threading.Event()
+        #: The running process, as a handle: its number may be another's as soon as it has ended.
+        self._handle: int | None = None
+        self._turn = threading.Lock()
 
-    def run(
-        self,
-        arguments: list[str],
-        environment: dict[str, str],
-        *,
-        commit: int | None = None,
-        done: bool = False,
-    ) -> int:
+    def run(self, arguments: list[str], environment: dict[str, str], *, commit: int | None = None) -> int:
         """Run ``reaper`` and return its exit code."""
-        job = Job(arguments, environment, str(self.output), str(self.errors), commit, done)
-        self._started.clear()
+        job = Job(arguments, environment, str(self.output), str(self.errors), commit)
         self._to.write(job.dumped())
         self._to.flush()
-        self._pid = int(self._of.readline())
-        self._started.set()
-        return int(self._of.readline())
+        handle = os.pidfd_open(int(self._of.readline()))
+        # It waits for this line: nobody can want to end it before it can be ended.
+        with self._turn:
+            self._handle = handle
+        self._to.write("go\n")
+        self._to.flush()
+        code = int(self._of.readline())
+        with self._turn:
+            self._handle = None
+        os.close(handle)
+        return code
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the running process."""
-        assert self._started.wait(60)
-        os.kill(self._pid, number)
+        with self._turn:
+            # What comes late, of one that was killed before, is for nobody.
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, number)
 
     def close(self) -> None:
         self._to.close()
@@ -138,16 +140,14 @@ class Ground:
         """Run ``reaper``, kill it at a moment, and return its exit code."""
         commit = moment.number if moment and moment.what == "commit" else None
         if moment and moment.what == "request":
-            if moment.done:
-                self.proxy.inject(self._kill_done, CHANGES, nth=moment.number)
-            else:
-                self.proxy.inject(self._kill, nth=moment.number)
+            self.proxy.inject(self._kill, nth=moment.number)
+        if moment and moment.what == "change":
+            self.proxy.inject(self._kill_done, CHANGES, nth=moment.number)
         policy = str(self.folder / "policy.yaml")
         code = self.forks.run(
             [*arguments, "--registry", self.proxy.url, "--policies", policy, "--format=json"],
             {"REAPER_STORE__URL": self.store_url},
             commit=commit,
-            done=bool(moment and moment.done),
         )
         self.proxy.heal()
         assert "Traceback" not in self.forks.errors.read_text(), self.forks.errors.read_text()
@@ -226,19 +226,19 @@ def ground(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize(
-    ("what", "done", "part", "least"),
+    ("what", "first", "step", "least"),
     [
-        *(("request", False, part, 30) for part in range(3)),
-        ("request", True, 0, len(DOOMED)),
-        *(("commit", done, part, 15) for done in (False, True) for part in range(3)),
+        # In parts, which can be shared among processors.
+        *(("request", first, 4, 30) for first in range(1, 5)),
+        *(("commit", first, 3, 15) for first in range(1, 4)),
+        ("change", 1, 1, len(DOOMED)),
     ],
 )
-def test_a_run_that_is_killed(ground: Ground, what: str, done: bool, part: int, least: int) -> None:
-    """At every third moment, beginning with ``part``: so that the parts can be shared among processors."""
-    number, code, step = 1 + part, KILLED, 1 if what == "request" and done else 3
+def test_a_run_that_is_killed(ground: Ground, what: str, first: int, step: int, least: int) -> None:
+    number, code = first, KILLED
     while code == KILLED:
-        ground.reset(with_store=what == "request")
-        code = ground.reaper("run", moment=Moment(what, number, done))
+        ground.reset(with_store=what != "commit")
+        code = ground.reaper("run", moment=Moment(what, number))
         assert code in (0, KILLED), ground.forks.errors.read_text()
         ground.explained(State.PENDING, State.DELETED)
         assert ground.reaper("run") == 0, ground.forks.errors.read_text()
@@ -249,23 +249,22 @@ def test_a_run_that_is_killed(ground: Ground, what: str, done: bool, part: int, 
     assert number > least
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("what", ["request", "commit"])
-def test_a_restore_that_is_killed(ground: Ground, what: str, done: bool) -> None:
+@pytest.mark.parametrize(("what", "step"), [("request", 2), ("commit", 2), ("change", 1)])
+def test_a_restore_that_is_killed(ground: Ground, what: str, step: int) -> None:
     number, code = 1, KILLED
     while code == KILLED:
         ground.reset()
         assert ground.reaper("run") == 0
         run = ground.report()["run_id"]
-        code = ground.reaper("restore", "--run", run, moment=Moment(what, number, done))
+        code = ground.reaper("restore", "--run", run, moment=Moment(what, number))
         assert code in (0, KILLED), ground.forks.errors.read_text()
         ground.explained(State.DELETED, State.RESTORING)
-        # Somebody tries again: at once, or after another run has put the books right.
         if code == KILLED:
+            # Somebody tries again. All may be back already.
             ended = ground.reaper("restore", "--run", run)
             assert ended == 0 or "nothing to restore" in ground.forks.errors.read_text()
         ground.undo()
-        number += 2
+        number += step
     assert number > len(DOOMED)
 
 
