@@ -160,10 +160,11 @@ def show_report(common: Common, report: RunReport) -> Exit:
     """
     from reaper.report.render import Format as ReportFormat
     from reaper.report.render import render
+    from reaper.report.text import safe
 
     with report_output(common) as out:
         render(report, ReportFormat(format_of(common).value), out, verbose=bool(common.verbose))
         out.flush()
     if report.error is not None:
-        typer.echo(f"reaper: {report.error}", err=True)
+        typer.echo(f"reaper: {safe(report.error)}", err=True)
     return exit_for_outcome(report.outcome.value)

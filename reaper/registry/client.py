@@ -729,7 +729,7 @@ class RegistryClient:
         )
 
     def _not_a_registry(self, answer: _Answer, path: str = "/v2/") -> NotARegistryError:
-        kind = base_media_type(answer.headers.get("Content-Type", "")) or "no type"
+        kind = _shown(base_media_type(answer.headers.get("Content-Type", "")), 100) or "no type"
         hint = "is this the registry's own address, without a path?"
         if b"HTTPS server" in answer.body:
             hint = "it speaks HTTPS: write its URL with https://"
@@ -836,9 +836,14 @@ def _said(body: bytes) -> str:
     try:
         errors = json.loads(body)["errors"]
         first = errors[0]
-        return f": {str(first['code'])[:60]}: {str(first.get('message', ''))[:200]}"
+        return f": {_shown(str(first['code']), 60)}: {_shown(str(first.get('message', '')), 200)}"
     except (ValueError, KeyError, IndexError, TypeError, RecursionError, AttributeError):
         return ""
+
+
+def _shown(text: str, length: int) -> str:
+    """Return so much of what a server said as fits into an error, without what does not print."""
+    return "".join(char if char.isprintable() else "?" for char in text[:length])
 
 
 def _pull(repository: str) -> str:
