@@ -36,7 +36,7 @@ from devtools.registry import RegistryServer, ServerError
 from devtools.tools import distribution_2
 
 _PUSHERS = 3
-_REPOSITORIES = 12
+_REPOSITORIES = 6
 #: The same minute in other words: each is a job of its own, so that each minute has many runs.
 _EVERY_MINUTE = [
     f"{minute} {hour} * * *" for minute in ("*", "0-59", "*/1") for hour in ("*", "0-23", "*/1", "0-23/1")
@@ -90,14 +90,16 @@ class Soak:
         self._failures: list[Exception] = []
         self.figures = Figures()
         (folder / "policies").mkdir()
-        for number, schedule in enumerate(_EVERY_MINUTE):
+        for number, schedule in enumerate(_EVERY_MINUTE[:_REPOSITORIES]):
             (folder / "policies" / f"{number}.yaml").write_text(json.dumps(_policy(number, schedule)))
         collect = {
             "via": "command",
             "command": [str(distribution_2(fetch=False)), "garbage-collect", str(server.config_path)],
             "read_only": {"on": control.hook("on"), "off": control.hook("off")},
             "restart": control.hook("restart"),
-            "undo_window": "20s",
+            "undo_window": "5s",
+            # Not before each run: what they delete is to be undone, raced for and cut short as well.
+            "schedule": "*/2 * * * *",
         }
         (folder / "reaper.yaml").write_text(
             json.dumps(
@@ -148,7 +150,7 @@ class Soak:
         chance = random.Random(f"{self._seed} {number}")
         count = 0
         try:
-            while not self._end.wait(chance.uniform(0, 0.2)):
+            while not self._end.wait(chance.uniform(0, 0.4)):
                 count += 1
                 self._push(chance.randrange(number, _REPOSITORIES, _PUSHERS), chance, count)
         except AnswerError as error:

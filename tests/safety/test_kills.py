@@ -1,6 +1,6 @@
 """kill -9 of ``reaper`` at each request that it sends and each commit of its store; then it starts again.
 
-The moment after a commit is the moment before the next request, or the next commit. The moment after a request
+The moment after a commit is that before the next request, or the next commit. The moment after a request
 is that as well, unless it has changed something: then the change is made, and its sender never hears of it.
 """
 
