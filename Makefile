@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools demo test lint types imports unit fuzz soak clean
+.PHONY: help setup tools demo test lint types imports unit safety fuzz soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,7 +33,10 @@ imports: setup ## the contracts between the layers
 	$(BIN)/lint-imports
 
 unit: tools ## all tests, on every core
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/safety
+
+safety: tools ## races and kills at every boundary (issue 4; joins `make test` once it has run whole on a quiet machine)
+	$(BIN)/pytest --numprocesses auto --dist worksteal tests/safety
 
 fuzz: setup ## look longer for input that reaper does not expect
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/fuzz tests/config/test_fuzz.py tests/core
