@@ -61,9 +61,7 @@ def register(app: typer.Typer) -> None:
                     token=settings.web.read_token(),
                     events_secret=settings.web.read_events_secret(),
                     clock=utc_now,
-                    on_event=lambda registry, action, outcome: metrics.registry(registry).event(
-                        action, outcome
-                    ),
+                    on_event=count_event,
                 )
                 async with WebServer(app, settings.web.host, settings.web.port):
                     await daemon.run(settings.shutdown_grace)
