@@ -33,6 +33,7 @@ from reaper.registry import (
     NOBODY,
     Credentials,
     Observer,
+    OneLogin,
     Patience,
     RegistryClient,
     RegistryOptions,
@@ -63,7 +64,7 @@ def registry_options(
     folder = docker_config or registry.docker_config
     return RegistryOptions(
         address=address,
-        credentials=_login(registry) or find_credentials(address, docker_config=folder),
+        logins=OneLogin(_login(registry) or find_credentials(address, docker_config=folder)),
         tls=TLSOptions(registry.ca_file, registry.insecure),
         patience=Patience(registry.connect_timeout.total_seconds(), registry.timeout.total_seconds()),
         read_only=read_only,

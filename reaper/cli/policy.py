@@ -143,7 +143,12 @@ def _ask_registry(common: Common, settings: Settings) -> dict[str, Any]:
         async with RegistryClient(options) as client:
             await client.ping()
             names = [name async for name in client.repositories()]
-            return {"url": client.url, "login": client.login, "repositories": len(names)}
+            login = await options.logins.find(None)
+            return {
+                "url": client.url,
+                "login": str(login) if login else "anonymous",
+                "repositories": len(names),
+            }
 
     return run_async(work())
 

@@ -6,10 +6,10 @@ from reaper.registry.client import (
     RawManifest,
     RegistryClient,
     RegistryMode,
-    RegistryOptions,
     Resolved,
 )
-from reaper.registry.credentials import Credentials, find_credentials
+from reaper.registry.credentials import NO_LOGIN, Credentials, Logins, OneLogin
+from reaper.registry.docker_config import find_credentials
 from reaper.registry.errors import (
     AuthenticationError,
     DeletesDisabledError,
@@ -30,19 +30,23 @@ from reaper.registry.errors import (
     WriteRefusedError,
 )
 from reaper.registry.observer import NOBODY, Observer
+from reaper.registry.options import RegistryOptions
 from reaper.registry.transport import Patience, TLSOptions
 
 __all__ = [
     "NOBODY",
+    "NO_LOGIN",
     "Address",
     "AuthenticationError",
     "Credentials",
     "Deleted",
     "DeletesDisabledError",
     "DeniedError",
+    "Logins",
     "NotARegistryError",
     "NotFoundError",
     "Observer",
+    "OneLogin",
     "Patience",
     "ProtocolError",
     "RawManifest",

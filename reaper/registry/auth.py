@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from reaper.registry import scopes
 from reaper.registry.address import Address, is_loopback, origin_of
 from reaper.registry.challenge import Challenge, parse_challenges
-from reaper.registry.credentials import Credentials
+from reaper.registry.credentials import Credentials, Logins
 from reaper.registry.errors import AuthenticationError, ProtocolError, RegistryError, ServerError
 from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.transport import TRANSPORT_ERRORS, Patience, transport_error
@@ -47,7 +48,7 @@ class Authenticator:
         self,
         http: httpx.AsyncClient,
         address: Address,
-        credentials: Credentials | None,
+        logins: Logins,
         *,
         read_only: bool,
         clock: Callable[[], float],
@@ -56,7 +57,7 @@ class Authenticator:
     ) -> None:
         self._http = http
         self._address = address
-        self._credentials = credentials
+        self._logins = logins
         self._read_only = read_only
         self._clock = clock
         self._patience = patience
@@ -73,16 +74,16 @@ class Authenticator:
             RegistryError: the token server cannot be asked.
         """
         challenge = self._challenge
+        login = await self._logins.find(scopes.repository_of(scope))
+        if login is not None and login.token and (challenge is None or challenge.scheme == "bearer"):
+            return f"Bearer {login.token}"
         if challenge is None:
-            token = self._credentials.token if self._credentials else None
-            return f"Bearer {token}" if token else None
+            return None
         if challenge.scheme == "basic":
-            return self._credentials.basic() if self._credentials else None
-        if self._credentials is not None and self._credentials.token:
-            return f"Bearer {self._credentials.token}"
-        return f"Bearer {await self._token(challenge, scope)}"
+            return login.basic() if login else None
+        return f"Bearer {await self._token(challenge, scope, login)}"
 
-    def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
+    async def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
         """Take note of the challenges of a 401; tell whether asking again can help.
 
         ``sent`` is the Authorization that was refused. A refused password is final. How often a token is
@@ -101,18 +102,19 @@ class Authenticator:
             )
         self._challenge = challenge
         if challenge.scheme == "basic":
-            return sent is None and self._credentials is not None and self._credentials.basic() is not None
+            login = await self._logins.find(scopes.repository_of(scope))
+            return sent is None and login is not None and login.basic() is not None
         held = self._tokens.get(scope)
         if held is not None and sent == f"Bearer {held.value}":
             # Requests side by side are refused one after the other: only the first may drop the token.
             del self._tokens[scope]
         return True
 
-    async def _token(self, challenge: Challenge, scope: str) -> str:
+    async def _token(self, challenge: Challenge, scope: str, login: Credentials | None) -> str:
         async with self._locks.setdefault(scope, asyncio.Lock()):
             held = self._tokens.get(scope)
             if held is None or self._clock() >= held.renew_at:
-                held = await self._observed(self._fetch(challenge, scope))
+                held = await self._observed(self._fetch(challenge, scope, login))
                 self._tokens[scope] = held
             return held.value
 
@@ -125,12 +127,11 @@ class Authenticator:
         self._observer.token_fetched("done")
         return token
 
-    async def _fetch(self, challenge: Challenge, scope: str) -> _Token:
+    async def _fetch(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> _Token:
         realm = self._realm(challenge)
         wanted = {"service": challenge.parameters.get("service", ""), "scope": scope}
         parameters = {key: value for key, value in wanted.items() if value}
         what = f"the token server {urlsplit(realm).hostname}"
-        credentials = self._credentials
         asked = self._clock()
         try:
             if credentials is not None and credentials.identity_token and not self._read_only:
@@ -161,7 +162,7 @@ class Authenticator:
         if status in (400, 401, 403):
             raise AuthenticationError(
                 f"{what} refuses the login for {scope or 'the registry'} ({status})",
-                hint=self._login_hint(),
+                hint=_login_hint(credentials),
                 status=status,
             )
         if status != 200:
@@ -199,13 +200,17 @@ class Authenticator:
             )
         return realm
 
-    def _login_hint(self) -> str:
-        if self._credentials is None:
-            return "no login was found for it: set username and password_file, or use --docker-config"
-        return f"the login was {self._credentials}"
-
-    def refused(self, what: str, scope: str) -> AuthenticationError:
+    async def refused(self, what: str, scope: str) -> AuthenticationError:
         """Return the error for a 401 that stays."""
+        login = await self._logins.find(scopes.repository_of(scope))
         return AuthenticationError(
-            f"{what}: the login is refused (401), for {scope}", hint=self._login_hint(), status=401
+            f"{what}: the login is refused (401), for {scope or 'the registry'}",
+            hint=_login_hint(login),
+            status=401,
         )
+
+
+def _login_hint(login: Credentials | None) -> str:
+    if login is None:
+        return "no login was found for it: set username and password_file, or use --docker-config"
+    return f"the login was {login}"

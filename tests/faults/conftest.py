@@ -21,7 +21,7 @@ from devtools.registry_config import RegistryOptions as ServerOptions
 from reaper.core.policy import Guard, KeepNewest, Policy, Rule
 from reaper.core.selectors import Glob, Selector
 from reaper.planning import Scope
-from reaper.registry import Credentials, Patience, RegistryClient, RegistryOptions, parse_address
+from reaper.registry import Credentials, OneLogin, Patience, RegistryClient, RegistryOptions, parse_address
 from reaper.report.model import RepositoryReport, RunReport
 from reaper.run import Run, RunOptions, utc_now
 from reaper.store import open_store
@@ -93,7 +93,7 @@ class Ground:
     async def _run(self, dry_run: bool, after: timedelta, accept: str | None) -> RunReport:
         options = RegistryOptions(
             parse_address(self.proxy.url),
-            credentials=self.credentials,
+            logins=OneLogin(self.credentials),
             patience=self.patience,
             concurrency=self.concurrency,
             read_only=dry_run,

@@ -27,11 +27,18 @@ from reaper.core.manifest import (
     parse_manifest,
 )
 from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
-from reaper.registry import ProtocolError, RegistryClient, RegistryError, RegistryOptions, parse_address
-from reaper.registry import client as client_module
+from reaper.registry import (
+    NO_LOGIN,
+    ProtocolError,
+    RegistryClient,
+    RegistryError,
+    RegistryOptions,
+    parse_address,
+)
+from reaper.registry import exchange as exchange_module
 from reaper.registry.auth import Authenticator
 from reaper.registry.challenge import parse_challenges
-from reaper.registry.client import _retry_after
+from reaper.registry.exchange import _retry_after
 
 DIGEST = digest_of(b"x")
 OTHER = "sha512:" + "ab" * 64
@@ -216,7 +223,7 @@ def ask(transport: Answers, what: str) -> list[str]:
 
     # The wire itself is what is fuzzed: nothing below httpx takes part.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "build_http", lambda *_a, **_k: httpx.AsyncClient(transport=transport))
+        patch.setattr(exchange_module, "build_http", lambda *_a, **_k: httpx.AsyncClient(transport=transport))
         return asyncio.run(run())
 
 
@@ -325,8 +332,8 @@ def test_a_token_is_read_or_refused(content: bytes) -> None:
     async def token() -> str | None:
         async with httpx.AsyncClient(transport=Answers(httpx.Response(200, content=content))) as http:
             address = parse_address("http://registry.test")
-            auth = Authenticator(http, address, None, read_only=True, clock=lambda: 0.0)
-            assert auth.learn(['Bearer realm="http://registry.test/token"'], "scope", None)
+            auth = Authenticator(http, address, NO_LOGIN, read_only=True, clock=lambda: 0.0)
+            assert await auth.learn(['Bearer realm="http://registry.test/token"'], "scope", None)
             return await auth.header("scope")
 
     try:

@@ -13,6 +13,7 @@ from reaper.registry import (
     NOBODY,
     Credentials,
     Observer,
+    OneLogin,
     Patience,
     RegistryClient,
     RegistryOptions,
@@ -47,7 +48,7 @@ class Fake:
         return RegistryClient(
             RegistryOptions(
                 parse_address(self.url),
-                credentials=credentials,
+                logins=OneLogin(credentials),
                 read_only=read_only,
                 attempts=attempts,
                 observer=observer,

@@ -1,0 +1,80 @@
+"""Listings: pages of names, followed to their end or not believed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from reaper.registry.answers import Answers
+from reaper.registry.errors import NotFoundError, ProtocolError, TooLargeError, UnsupportedError
+from reaper.registry.exchange import Exchange
+
+#: One page of a listing. A registry may cap what it gives; a larger answer than this is no listing.
+MAX_LISTING = 64 * 1024 * 1024
+#: Names in one listing, a list of referrers included: more than any registry holds in one place.
+MAX_NAMES = 2_000_000
+#: So many pages in a row may bring nothing new; some registries leave out what one may not see.
+_MAX_BARREN_PAGES = 100
+#: A listing is one list in one object; what holds far more of them is made to fill the memory.
+_MAX_CONTAINERS = 1_000
+
+
+class Pages:
+    """Watches that the pages of a listing come to an end."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._seen: set[str] = set()
+        self._known = 0
+        self._barren = 0
+
+    def turn(self, url: str, known: int) -> None:
+        """Note that the page at ``url`` is next, with so many names ``known`` before it.
+
+        Raises:
+            ProtocolError: the pages lead nowhere, or to more than any registry holds.
+        """
+        self._barren = self._barren + 1 if known == self._known else 0
+        self._known = known
+        if url in self._seen or self._barren > _MAX_BARREN_PAGES:
+            raise ProtocolError(f"{self._what}: the pages go in circles")
+        if known > MAX_NAMES:
+            raise TooLargeError(f"{self._what}: there are more than {MAX_NAMES} names")
+        self._seen.add(url)
+
+
+async def pages(
+    exchange: Exchange, answers: Answers, path: str, *, scope: str, key: str, page_size: int
+) -> AsyncIterator[list[str]]:
+    """Yield the new names on each page; a listing that cannot be read to its end is an error."""
+    size = page_size
+    url: str | None = f"{exchange.url}{path}?n={size}"
+    first = True
+    track = Pages(f"{exchange.url}{path}")
+    known: set[str] = set()
+    while url is not None:
+        track.turn(url, len(known))
+        answer = await exchange.ask("GET", url, scope=scope, accept="application/json", limit=MAX_LISTING)
+        if answer.status == 400 and first and size > 1:
+            # The registry caps the page size, and does not say at what.
+            size = max(1, size // 10)
+            url = f"{exchange.url}{path}?n={size}"
+            continue
+        if answer.status == 404:
+            if key == "repositories":
+                raise UnsupportedError(f"{exchange.url} has no catalog of repositories (404)", status=404)
+            raise NotFoundError(f"{exchange.url}{path} is not there (404)", status=404)
+        answers.expect(answer, 200, path)
+        first = False
+        if answer.body.count(b"[") + answer.body.count(b"{") > _MAX_CONTAINERS:
+            raise ProtocolError(f"{exchange.url}{path}: {key} is not a list of names")
+        if answer.body.count(b'"') > 2 * MAX_NAMES:
+            raise TooLargeError(f"{exchange.url}{path}: a page has more than {MAX_NAMES} names")
+        names = answers.json(answer, path).get(key)
+        if names is None:
+            names = []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ProtocolError(f"{exchange.url}{path}: {key} is not a list of names")
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        known.update(new)
+        yield new
+        url = answer.next_page

@@ -1,0 +1,25 @@
+"""How to talk to a registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reaper.registry.address import Address
+from reaper.registry.credentials import NO_LOGIN, Logins
+from reaper.registry.observer import NOBODY, Observer
+from reaper.registry.transport import Patience, TLSOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryOptions:
+    """How to talk to a registry. ``concurrency`` is the most requests under way at once."""
+
+    address: Address
+    logins: Logins = NO_LOGIN
+    tls: TLSOptions = field(default_factory=TLSOptions)
+    patience: Patience = field(default_factory=Patience)
+    read_only: bool = False
+    concurrency: int = 16
+    attempts: int = 4
+    page_size: int = 1000
+    observer: Observer = NOBODY
