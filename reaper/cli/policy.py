@@ -13,6 +13,7 @@ import typer
 from reaper.cli.options import Common, Format, command
 
 if TYPE_CHECKING:
+    from reaper.cli.check_registry import RegistryCheck
     from reaper.config.errors import Problem
     from reaper.config.settings import Settings
     from reaper.core.policy import Policy
@@ -44,11 +45,12 @@ def register(app: typer.Typer) -> None:
 
         Every problem of every file is one line: file, line, column, what is wrong, what would be right.
         """
+        from reaper.cli.check_registry import check_registry
         from reaper.cli.exits import Exit
 
         found = _examine(common, paths or [])
         if not found.problems and common.registry and found.settings:
-            found.registry = _ask_registry(common, found.settings)
+            found.registry = check_registry(common, found.settings)
         _show(common, found)
         if found.problems:
             raise typer.Exit(Exit.USAGE)
@@ -82,7 +84,7 @@ class _Found:
     settings: Settings | None = None
     policies: dict[Path, tuple[Policy, ...]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    registry: dict[str, Any] | None = None
+    registry: RegistryCheck | None = None
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -130,29 +132,6 @@ def _examine(common: Common, paths: Sequence[Path]) -> _Found:
     return found
 
 
-def _ask_registry(common: Common, settings: Settings) -> dict[str, Any]:
-    """Return what the registry says to the login. Raises ReaperError when it cannot be read."""
-    from reaper.cli.session import run_async
-    from reaper.compose import registry_options
-    from reaper.registry import RegistryClient
-
-    registry = settings.registry(common.registry)
-    options = registry_options(registry, read_only=True, docker_config=common.docker_config)
-
-    async def work() -> dict[str, Any]:
-        async with RegistryClient(options) as client:
-            await client.ping()
-            names = [name async for name in client.repositories()]
-            login = await options.logins.find(None)
-            return {
-                "url": client.url,
-                "login": str(login) if login else "anonymous",
-                "repositories": len(names),
-            }
-
-    return run_async(work())
-
-
 def _show(common: Common, found: _Found) -> None:
     """Write what was found. For people, problems go where every other command writes them."""
     import json
@@ -187,8 +166,7 @@ def _lines(found: _Found) -> Iterator[str]:
         what = f"{count(len(row['rules']), 'rule')}, repositories {row['repositories']}{when}"
         yield safe(f"{row['file']}: policy {row['policy']}: {what}")
     if found.registry:
-        repositories = count(found.registry["repositories"], "repository", "repositories")
-        yield safe(f"registry {found.registry['url']}: {repositories}, login {found.registry['login']}")
+        yield from found.registry.lines()
     policies = sum(len(policies) for policies in found.policies.values())
     yield f"valid: {count(policies, 'policy', 'policies')} in {count(len(found.policies), 'file')}"
 
@@ -201,7 +179,7 @@ def _document(found: _Found) -> dict[str, Any]:
         "policies": list(found.rows),
         "problems": [asdict(problem) for problem in found.problems],
         "warnings": list(settings.warnings) if settings else [],
-        "registry": found.registry,
+        "registry": found.registry.document() if found.registry else None,
     }
 
 
