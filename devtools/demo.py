@@ -19,7 +19,8 @@ from devtools.control import Control
 from devtools.errors import SetupError
 from devtools.images import Image, build_image, build_index, signature_tag
 from devtools.pusher import Pusher
-from devtools.registry import RegistryServer, ServerError
+from devtools.registry import RegistryServer
+from devtools.server import ServerError
 from devtools.tools import registry_binary, registry_version
 
 _POLICY = """\

@@ -6,48 +6,31 @@ no ReplicaSet, a Job no Pod, a deleted owner leaves its dependents, and ``status
 
 from __future__ import annotations
 
-import atexit
 import csv
-import functools
 import json
 import os
 import secrets
-import shutil
 import signal
 import ssl
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from devtools import die_with_parent
-from devtools.ports import free_port
+from devtools.server import Server, ServerError
 
 #: May do everything.
 ADMIN = "admin"
 #: Is known, and may do nothing.
 NOBODY = "nobody"
 _USERS: dict[str, Sequence[str]] = {ADMIN: ["system:masters"], NOBODY: []}
-_READY_TIMEOUT = 120.0
 _REQUEST_TIMEOUT = 30.0
-_POLL = 0.02
-_PORT_ATTEMPTS = 10
-_PORT_TAKEN = "address already in use"
-
-
-class KubernetesError(Exception):
-    """The server did not start; the message ends with its log."""
 
 
 class AnswerError(Exception):
@@ -58,15 +41,16 @@ class AnswerError(Exception):
         self.status = status
 
 
-class KubernetesServer:
-    """An empty cluster with RBAC, its data below one folder. Use it as a context manager.
+class KubernetesServer(Server):
+    """An empty cluster with RBAC: an API server, with an etcd of its own below its folder.
 
     Its users are known by static tokens: ADMIN, NOBODY, and those in `users`, given with their groups; a
     user may be named ``system:serviceaccount:NAMESPACE:NAME``. They may do what roles allow.
-
-    The processes end with their owner, at exit, and (on Linux) when their starter is killed; the thread that
-    starts them must live as long as they are needed: that is what the kernel watches.
     """
+
+    name: ClassVar[str] = "kube-apiserver"
+    patience: ClassVar[float] = 120.0
+    polite: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,75 +59,33 @@ class KubernetesServer:
         root: Path | None = None,
         users: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """`root` stays when given; otherwise a temporary folder is made and removed by `__exit__`."""
-        self._binaries = {"etcd": etcd.resolve(), "kube-apiserver": apiserver.resolve()}
-        self._owns_root = root is None
-        self.root = Path(tempfile.mkdtemp(prefix="reaper-kubernetes-")) if root is None else root
+        super().__init__(root)
+        self._binary = apiserver.resolve()
+        self._etcd = _Etcd(etcd, self.root)
         self._groups = {**_USERS, **(users or {})}
         self._tokens = {user: secrets.token_hex(16) for user in self._groups}
-        self._etcd: _Child | None = None
-        self._apiserver: _Child | None = None
-        self._store = ""
-        self._port: int | None = None
         self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        if self._owns_root:
-            shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def url(self) -> str:
         """Where the API server answers; the same after a restart."""
-        if self._port is None:
-            raise KubernetesError("the API server has not been started")
-        return f"https://127.0.0.1:{self._port}"
+        return f"https://{self.host}"
 
     @property
     def authority(self) -> Path:
         """The certificate that a client has to trust."""
         return self.root / "ca.crt"
 
-    @property
-    def pid(self) -> int | None:
-        """The API server's process, None while stopped."""
-        return self._apiserver.pid if self._apiserver else None
-
-    def start(self) -> None:
-        """Start, and return once it is ready. Raises KubernetesError when it does not get so."""
-        if self._etcd is not None or self._apiserver is not None:
-            raise KubernetesError("the server is running already")
-        if self._port is None:
-            self._write_files()
-        try:
-            self._start_etcd()
-            self._start_apiserver()
-        except BaseException:  # not left running, whatever happened
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End both processes; what was written is there again after `start`."""
-        for child in (self._apiserver, self._etcd):
-            if child is not None:
-                child.kill()
-        self._apiserver = self._etcd = None
-
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Hold the API server still: connections stay open, and nothing is answered."""
         pid = self.pid
         if pid is None:
-            raise KubernetesError("the API server is not running")
+            raise ServerError("the API server is not running")
         os.kill(pid, signal.SIGSTOP)
         try:
-            _wait_until_stopped(pid)  # a thread may be about to answer
+            # A thread may be about to answer.
+            self.wait_for(lambda: _is_stopped(pid), f"process {pid} does not stop")
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -152,8 +94,8 @@ class KubernetesServer:
         """Forget the past, as a cluster does every few minutes: lists under way cannot be read on (410)."""
         note = {"name": f"forgotten-{secrets.token_hex(4)}"}
         self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": note})  # it has to be in the past
-        now = _ask_etcd(self._store, "kv/range", {"key": "AA=="})["header"]["revision"]
-        _ask_etcd(self._store, "kv/compaction", {"revision": now, "physical": True})
+        now = self._etcd.ask("kv/range", {"key": "AA=="})["header"]["revision"]
+        self._etcd.ask("kv/compaction", {"revision": now, "physical": True})
 
     def kubeconfig(self, user: str = ADMIN, *, namespace: str = "default", token: str | None = None) -> Path:
         """Write a kubeconfig with one context for the user (or for a token), named after it."""
@@ -219,7 +161,7 @@ class KubernetesServer:
         Raises AnswerError for a status that is no success.
         """
         context = ssl.create_default_context(cafile=str(self.authority))
-        connection = HTTPSConnection("127.0.0.1", self._port, timeout=_REQUEST_TIMEOUT, context=context)
+        connection = HTTPSConnection("127.0.0.1", self.port, timeout=_REQUEST_TIMEOUT, context=context)
         headers = {"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": content_type}
         try:
             data = None if body is None else json.dumps(body)
@@ -232,13 +174,20 @@ class KubernetesServer:
             raise AnswerError(f"{method} {path}", answer.status, text)
         return json.loads(text) if answer.getheader("Content-Type", "").endswith("json") else text
 
-    def log(self) -> str:
-        """What the API server has logged."""
-        return _read(self.root / "kube-apiserver.log")
-
     def _apply(self, path: str, item: Mapping[str, Any]) -> None:
         query = "?fieldManager=devtools&force=true"
         self.request("PATCH", path + query, item, content_type="application/apply-patch+yaml")
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if not self.authority.exists():
+            self._write_files()
+        self._etcd.start()
+
+    def _end(self, *, force: bool) -> None:
+        """End both processes; what was written is there again after `start`."""
+        super()._end(force=force)
+        self._etcd.stop()
 
     def _write_files(self) -> None:
         authority = trustme.CA()
@@ -253,61 +202,30 @@ class KubernetesServer:
             for user, token in self._tokens.items():
                 csv.writer(file).writerow([token, user, user, ",".join(self._groups[user])])
 
-    def _start_etcd(self) -> None:
-        for _ in range(_PORT_ATTEMPTS):
-            url, name = f"http://127.0.0.1:{free_port()}", secrets.token_hex(8)
-            arguments = [
-                f"--name={name}",
-                f"--initial-cluster={name}=http://127.0.0.1:0",
-                "--initial-advertise-peer-urls=http://127.0.0.1:0",
-                f"--data-dir={self.root / 'etcd'}",
-                f"--listen-client-urls={url}",
-                f"--advertise-client-urls={url}",
-                "--listen-peer-urls=http://127.0.0.1:0",
-                "--heartbeat-interval=10",  # it elects itself, and need not take a second for it
-                "--election-timeout=50",
-            ]
-            self._etcd = self._launch("etcd", arguments)
-            if self._etcd.wait_until(functools.partial(_is_etcd, url, name)):
-                self._store = url
-                return
-            self._etcd = None
-        raise KubernetesError(f"no port for etcd in {_PORT_ATTEMPTS} attempts")
+    def _command(self) -> Sequence[str | Path]:
+        return [
+            self._binary,
+            f"--etcd-servers={self._etcd.url}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--tls-cert-file={self.root / 'server.pem'}",
+            f"--tls-private-key-file={self.root / 'server.pem'}",
+            f"--cert-dir={self.root}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.root / 'service-account.key'}",
+            f"--service-account-signing-key-file={self.root / 'service-account.key'}",
+            f"--token-auth-file={self.root / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            # Lists that are read in pages come from the store, and expire with it: see `expire_lists`.
+            "--feature-gates=ListFromCacheSnapshot=false",
+            # There is no controller that would make each namespace's default account.
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+            "--service-cluster-ip-range=10.0.0.0/24",
+        ]
 
-    def _start_apiserver(self) -> None:
-        keep_port = self._port is not None
-        for _ in range(_PORT_ATTEMPTS):
-            if not keep_port:
-                self._port = free_port()
-            arguments = [
-                f"--etcd-servers={self._store}",
-                "--bind-address=127.0.0.1",
-                "--advertise-address=127.0.0.1",
-                f"--secure-port={self._port}",
-                f"--tls-cert-file={self.root / 'server.pem'}",
-                f"--tls-private-key-file={self.root / 'server.pem'}",
-                f"--cert-dir={self.root}",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={self.root / 'service-account.key'}",
-                f"--service-account-signing-key-file={self.root / 'service-account.key'}",
-                f"--token-auth-file={self.root / 'tokens.csv'}",
-                "--authorization-mode=RBAC",
-                # Lists that are read in pages come from the store, and expire with it: see `expire_lists`.
-                "--feature-gates=ListFromCacheSnapshot=false",
-                # There is no controller that would make each namespace's default account.
-                "--disable-admission-plugins=ServiceAccount",
-                "--endpoint-reconciler-type=none",
-                "--service-cluster-ip-range=10.0.0.0/24",
-            ]
-            self._apiserver = self._launch("kube-apiserver", arguments)
-            if self._apiserver.wait_until(self._ready):
-                return
-            self._apiserver = None
-            if keep_port:
-                time.sleep(_POLL * 10)  # whoever holds our old port for a moment has to let go of it
-        raise KubernetesError(f"no port for the API server in {_PORT_ATTEMPTS} attempts")
-
-    def _ready(self) -> bool:
+    def _answers(self) -> bool:
         try:
             self.request("GET", "/readyz")
             self.request("GET", "/api/v1/namespaces/default")  # made some moments later
@@ -315,80 +233,52 @@ class KubernetesServer:
             return False
         return True
 
-    def _launch(self, name: str, arguments: Sequence[str]) -> _Child:
-        return _Child(self._binaries[name], arguments, self.root / f"{name}.log")
 
+class _Etcd(Server):
+    """The API server's store, which it alone knows."""
 
-class _Child:
-    """A server's process, which does not outlive this one."""
+    name: ClassVar[str] = "etcd"
+    patience: ClassVar[float] = 120.0
+    polite: ClassVar[bool] = False
 
-    def __init__(self, binary: Path, arguments: Sequence[str], log: Path) -> None:
-        self._name = binary.name
-        self._log = log
-        self._log_start = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-ISB", die_with_parent.__file__, str(binary), *arguments]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        self.pid = self._process.pid
-        atexit.register(self.kill)
+    def __init__(self, binary: Path, root: Path) -> None:
+        super().__init__(root)
+        self._binary = binary.resolve()
+        self._identity = secrets.token_hex(8)
 
-    def wait_until(self, ready: Callable[[], bool]) -> bool:
-        """Return True once it is ready, False when its port was taken. Raises KubernetesError otherwise."""
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}"
+
+    def ask(self, path: str, body: object) -> Any:
+        with urlopen(f"{self.url}/v3/{path}", json.dumps(body).encode(), timeout=_REQUEST_TIMEOUT) as answer:
+            return json.load(answer)
+
+    def _command(self) -> Sequence[str | Path]:
+        return [
+            self._binary,
+            f"--name={self._identity}",
+            f"--initial-cluster={self._identity}=http://127.0.0.1:0",
+            "--initial-advertise-peer-urls=http://127.0.0.1:0",
+            f"--data-dir={self.root / 'etcd'}",
+            f"--listen-client-urls={self.url}",
+            f"--advertise-client-urls={self.url}",
+            "--listen-peer-urls=http://127.0.0.1:0",
+            "--heartbeat-interval=10",  # it elects itself, and need not take a second for it
+            "--election-timeout=50",
+        ]
+
+    def _answers(self) -> bool:
         try:
-            return self._wait_until(ready)
-        except BaseException:  # not left running, whatever happened
-            self.kill()
-            raise
-
-    def kill(self) -> None:
-        """End it at once: nothing that it could still do is worth waiting for."""
-        atexit.unregister(self.kill)
-        self._process.kill()
-        self._process.wait()
-
-    def _wait_until(self, ready: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + _READY_TIMEOUT
-        # Another process may have got the port first: then that one answers, and ours says so and exits.
-        while not ready() or self._process.poll() is not None:
-            if self._process.poll() is not None:
-                if _PORT_TAKEN not in self._tail():
-                    raise KubernetesError(f"{self._name} exited at its start\n{self._tail()}")
-                self.kill()
-                return False
-            if time.monotonic() > deadline:
-                raise KubernetesError(
-                    f"{self._name} is not ready after {_READY_TIMEOUT:.0f} s\n{self._tail()}"
-                )
-            time.sleep(_POLL)
-        return True
-
-    def _tail(self) -> str:
-        return _read(self._log)[self._log_start :][-8000:]
+            members = self.ask("cluster/member/list", {})["members"]
+        except (OSError, HTTPException):
+            return False
+        return [member["name"] for member in members] == [self._identity]
 
 
-def _wait_until_stopped(pid: int) -> None:
-    deadline = time.monotonic() + _READY_TIMEOUT
-    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
-        while thread.exists() and thread.read_text().rpartition(")")[2].split()[0] != "T":
-            if time.monotonic() > deadline:
-                raise KubernetesError(f"process {pid} does not stop")
-            time.sleep(_POLL)
-
-
-def _is_etcd(url: str, name: str) -> bool:
-    """Whether the etcd of this name answers; another's may have got the port first."""
-    try:
-        return [member["name"] for member in _ask_etcd(url, "cluster/member/list", {})["members"]] == [name]
-    except (OSError, HTTPException):
-        return False
-
-
-def _ask_etcd(url: str, path: str, body: object) -> Any:
-    with urlopen(f"{url}/v3/{path}", json.dumps(body).encode(), timeout=_REQUEST_TIMEOUT) as answer:
-        return json.load(answer)
-
-
-def _read(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
+def _is_stopped(pid: int) -> bool:
+    """Whether none of the process's threads runs."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(
+        not thread.exists() or thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads
+    )

@@ -7,42 +7,36 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final
 
 import psycopg
 
-from devtools import die_with_parent
-from devtools.errors import SetupError
-from devtools.ports import free_port
+from devtools.server import Server, ServerError
 
-_START_SECONDS: Final = 60.0
 _NOBODY: Final = 65534
 
 
-class PostgresqlServer:
-    """Starts the server whose programs are in ``binaries``. Use it as a context manager.
+class PostgresqlServer(Server):
+    """The server whose programs are in ``binaries``.
 
     Nothing in it survives a power failure: it trades that for speed.
     """
 
+    name: ClassVar[str] = "postgresql"
+    polite: ClassVar[bool] = False
+
     def __init__(self, binaries: Path) -> None:
+        # Not in a test's own folder, which others than its owner cannot enter. It refuses to run as root.
+        super().__init__(user=_NOBODY if os.geteuid() == 0 else None)
         self._binaries = binaries
-        # Not in a test's own folder, which others than its owner cannot enter.
-        self._root = Path(tempfile.mkdtemp(prefix="reaper-postgresql-"))
-        # The server refuses to run as root.
-        self._user = _NOBODY if os.geteuid() == 0 else None
+        self._data = self.root / "data"
         self._numbers = itertools.count(1)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
 
     @property
     def _server(self) -> str:
-        return f"postgresql://reaper@127.0.0.1:{self.port}"
+        return f"postgresql://reaper@{self.host}"
 
     def make_database(self) -> str:
         """Make an empty database, and return its URL."""
@@ -51,82 +45,38 @@ class PostgresqlServer:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return f"{self._server}/{name}"
 
-    def start(self) -> None:
-        """Start, and return when connections are accepted.
-
-        Raises:
-            SetupError: it does not start.
-        """
-        data = self._root / "data"
-        data.mkdir(mode=0o700)
+    def _prepare(self) -> None:
+        super()._prepare()
+        if self._data.exists():
+            return
+        self._data.mkdir(mode=0o700)
         if self._user is not None:
-            for folder in (self._root, data):
+            for folder in (self.root, self._data):
                 os.chown(folder, self._user, self._user)
             self._bring_within_reach()
-        made = ["--pgdata", str(data), "--no-sync", "--locale", "C", "--encoding", "UTF8"]
+        initdb: list[str | Path] = [self._binaries / "initdb", "--pgdata", self._data, "--no-sync"]
+        initdb += ["--locale", "C", "--encoding", "UTF8", "--username", "reaper", "--auth", "trust"]
         answer = subprocess.run(
-            self._command("initdb", *made, "--username", "reaper", "--auth", "trust"),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._root,
+            self._bound(initdb), capture_output=True, text=True, check=False, cwd=self.root
         )
         if answer.returncode != 0:
-            raise SetupError(f"initdb failed: {answer.stderr.strip()}")
+            raise ServerError(f"initdb failed: {answer.stderr.strip()}")
+
+    def _command(self) -> Sequence[str | Path]:
         options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
         settings = [word for key, value in options.items() for word in ("-c", f"{key}={value}")]
-        command = self._command("postgres", "-D", str(data), "-p", str(self.port), *settings)
-        with (self._root / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self._root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-        self._wait()
+        return [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *settings]
 
-    def close(self) -> None:
-        """Stop at once, and delete the data."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        shutil.rmtree(self._root, ignore_errors=True)
-
-    def __enter__(self) -> Self:
+    def _answers(self) -> bool:
         try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        user = [] if self._user is None else ["--user", str(self._user)]
-        starter = [sys.executable, str(die_with_parent.__file__), *user]
-        return [*starter, str(self._binaries / program), *arguments]
+            with psycopg.connect(f"{self._server}/postgres", connect_timeout=5) as connection:
+                return connection.execute("SHOW data_directory").fetchone() == (str(self._data),)
+        except psycopg.OperationalError:
+            return False
 
     def _bring_within_reach(self) -> None:
         """Copy the programs if the other user cannot reach them, in root's own cache for instance."""
         if any(not folder.stat().st_mode & stat.S_IXOTH for folder in self._binaries.resolve().parents):
-            copy = self._root / "programs"
+            copy = self.root / "programs"
             shutil.copytree(self._binaries, copy, symlinks=True)
             self._binaries = copy
-
-    def _wait(self) -> None:
-        assert self._process is not None
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                psycopg.connect(f"{self._server}/postgres", connect_timeout=5).close()
-            except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    log = (self._root / "log").read_text(errors="replace")
-                    raise SetupError(f"PostgreSQL did not start: {log}") from None
-                time.sleep(0.05)
-            else:
-                return

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from devtools import die_with_parent
-from devtools.ports import free_port
+from devtools.server import Server
 
-_READY_TIMEOUT = 60.0
-_STOP_TIMEOUT = 10.0
 _REQUEST_TIMEOUT = 30.0
-_POLL = 0.02
-_PORT_ATTEMPTS = 20
-_PORT_TAKEN = "address already in use"
 
 
 class PrometheusError(Exception):
-    """Prometheus did not start, refused a query, or did not get to see what was waited for."""
+    """Prometheus refused a query, or its checker found fault."""
 
 
-class PrometheusServer:
-    """A Prometheus that scrapes ``targets`` (``host:port`` by job), its data below one folder.
+class PrometheusServer(Server):
+    """A Prometheus that scrapes ``targets`` (``host:port`` by job)."""
 
-    A context manager; the process ends with it, at exit, and (on Linux) when its starter is killed. The
-    thread that starts it must live as long as it is needed: that is what the kernel watches.
-    """
+    name: ClassVar[str] = "prometheus"
 
     def __init__(
         self,
@@ -49,67 +36,18 @@ class PrometheusServer:
         bearer_token: str | None = None,
         root: Path | None = None,
     ) -> None:
-        """`rules` is a file of rules; `interval` is how often, in seconds, to scrape and to evaluate them.
-
-        `root` stays when given; otherwise a temporary folder is made and removed by `__exit__`.
-        """
+        """`rules` is a file of rules; `interval` is how often, in seconds, to scrape and to evaluate them."""
+        super().__init__(root)
         self._binary = binary.resolve()
         self._targets = dict(targets)
         self._rules = rules
         self._interval = f"{round(interval * 1000)}ms"
         self._bearer_token = bearer_token
-        self._owns_root = root is None
-        self.root = Path(tempfile.mkdtemp(prefix="reaper-prometheus-")) if root is None else root
-        self._log_path = self.root / "prometheus.log"
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        if self._owns_root:
-            shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def url(self) -> str:
         """Where Prometheus answers."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        """Start, and return once it is ready. Raises PrometheusError when it does not get so."""
-        if self._process is not None:
-            raise PrometheusError("Prometheus is running already")
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / "prometheus.json").write_text(
-            json.dumps(self._configuration(), indent=2)
-        )  # JSON is YAML
-        for _ in range(_PORT_ATTEMPTS):
-            self._port = free_port()
-            if self._launch():
-                return
-        raise PrometheusError(f"no port for Prometheus in {_PORT_ATTEMPTS} attempts")
-
-    def stop(self) -> None:
-        """Stop the process if it runs: politely, then by force."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        atexit.unregister(self.stop)
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def log(self) -> str:
-        """What Prometheus has logged."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return f"http://{self.host}"
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of an instant query now. Raises PrometheusError when it is refused."""
@@ -142,14 +80,6 @@ class PrometheusServer:
         groups = self._get("/api/v1/rules", {})["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-        """Wait until ``condition`` holds. Raises PrometheusError when it does not get so in time."""
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                raise PrometheusError(f"{what}: not within {timeout:.0f} s\n{self.log()[-4000:]}")
-            time.sleep(_POLL)
-
     def _configuration(self) -> dict[str, Any]:
         jobs: list[dict[str, Any]] = [
             {"job_name": job, "static_configs": [{"targets": [target]}]}
@@ -166,42 +96,21 @@ class PrometheusServer:
             found["rule_files"] = [str(self._rules.resolve())]
         return found
 
-    def _launch(self) -> bool:
-        """Start the process and wait for it; False when the port was taken by someone else."""
-        begins = self._log_path.stat().st_size if self._log_path.exists() else 0
-        command = [
-            sys.executable,
-            "-ISB",
-            die_with_parent.__file__,
-            str(self._binary),
-            f"--config.file={self.root / 'prometheus.json'}",
+    def _command(self) -> Sequence[str | Path]:
+        configuration = self.root / "prometheus.json"
+        configuration.write_text(json.dumps(self._configuration(), indent=2))  # JSON is YAML
+        return [
+            self._binary,
+            f"--config.file={configuration}",
             f"--storage.tsdb.path={self.root / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
+            f"--web.listen-address={self.host}",
             "--log.level=info",
         ]
-        environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.root
-            )
-        atexit.register(self.stop)
-        try:
-            self.wait_for(lambda: self._exited() or self._ready(), "Prometheus is not ready", _READY_TIMEOUT)
-        except BaseException:  # not left running, whatever happened
-            self.stop()
-            raise
-        if not self._exited():
-            return True
-        self.stop()
-        said = self.log()[begins:]
-        if _PORT_TAKEN in said:
-            return False
-        raise PrometheusError(f"Prometheus exited at its start\n{said}")
 
-    def _exited(self) -> bool:
-        return self._process is None or self._process.poll() is not None
+    def _environment(self) -> Mapping[str, str]:
+        return {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
 
-    def _ready(self) -> bool:
+    def _answers(self) -> bool:
         try:
             return self._ask("/-/ready")[0] == http.client.OK
         except (OSError, http.client.HTTPException):
@@ -218,7 +127,7 @@ class PrometheusServer:
         return answer["data"]
 
     def _ask(self, target: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_REQUEST_TIMEOUT)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_REQUEST_TIMEOUT)
         try:
             connection.request("GET", target)
             answer = connection.getresponse()

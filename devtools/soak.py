@@ -32,7 +32,8 @@ from devtools.errors import SetupError
 from devtools.fault_proxy import Fault, FaultProxy
 from devtools.images import Image, build_image, build_index
 from devtools.pusher import AnswerError, BrokenImageError, Pusher
-from devtools.registry import RegistryServer, ServerError
+from devtools.registry import RegistryServer
+from devtools.server import ServerError
 from devtools.tools import distribution_2
 
 _PUSHERS = 3

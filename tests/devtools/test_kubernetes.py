@@ -20,7 +20,8 @@ from lightkube.resources.core_v1 import ConfigMap, Pod
 import devtools.kubernetes
 from devtools import cache, tools
 from devtools.errors import SetupError
-from devtools.kubernetes import NOBODY, AnswerError, KubernetesError, KubernetesServer
+from devtools.kubernetes import NOBODY, AnswerError, KubernetesServer
+from devtools.server import ServerError
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.integration
@@ -118,7 +119,7 @@ def test_roles_and_service_accounts(own: KubernetesServer) -> None:
 def test_restart_keeps_address_and_content(own: KubernetesServer) -> None:
     own.apply(pod("one", "default"))
     address, pid = own.url, own.pid
-    with pytest.raises(KubernetesError, match="running already"):
+    with pytest.raises(ServerError, match="running already"):
         own.start()
     own.stop()
     assert own.pid is None
@@ -147,7 +148,7 @@ def test_a_refused_start_is_told_and_leaves_nothing(
     broken.chmod(0o755)
     server = KubernetesServer(broken, kubernetes_binaries[1], tmp_path / "root")
     server.root.mkdir()
-    with pytest.raises(KubernetesError, match=r"exited at its start[^$]*no such flag"):
+    with pytest.raises(ServerError, match=r"exited at its start[^$]*no such flag"):
         server.start()
     assert server.pid is None
     assert not _running(str(server.root))

@@ -20,8 +20,9 @@ import pytest
 from devtools.images import build_image
 from devtools.ports import free_port
 from devtools.pusher import AnswerError, BrokenImageError, Pusher
-from devtools.registry import Access, RegistryServer, ServerError
+from devtools.registry import Access, RegistryServer
 from devtools.registry_config import RegistryOptions, TokenAuth
+from devtools.server import ServerError
 from tests.conftest import MakeRegistry
 from tests.devtools.conftest import Certificates
 
@@ -77,7 +78,7 @@ def test_a_port_taken_meanwhile_is_no_failure(
 ) -> None:
     taken, free = int(registry.host.rpartition(":")[2]), free_port
     offered = [taken]
-    monkeypatch.setattr("devtools.registry.free_port", lambda: offered.pop() if offered else free())
+    monkeypatch.setattr("devtools.server.free_port", lambda: offered.pop() if offered else free())
     with RegistryServer(distribution, tmp_path) as server:
         assert not offered
         assert server.host != registry.host
