@@ -65,7 +65,14 @@ def registry_options(
     return RegistryOptions(
         address=address,
         logins=OneLogin(_login(registry) or find_credentials(address, docker_config=folder)),
-        tls=TLSOptions(registry.ca_file, registry.insecure),
+        tls=TLSOptions(
+            ca_file=registry.ca_file,
+            client_cert_file=registry.client_cert_file,
+            client_key_file=registry.client_key_file,
+            certs_dir=registry.certs_dir,
+            insecure=registry.insecure,
+        ),
+        token_hosts=frozenset(registry.token_hosts or ()),
         patience=Patience(registry.connect_timeout.total_seconds(), registry.timeout.total_seconds()),
         read_only=read_only,
         concurrency=registry.concurrency,

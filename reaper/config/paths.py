@@ -13,7 +13,15 @@ from reaper.config.model import Shorthand
 from reaper.core.errors import InvalidInputError
 
 _SQLITE: Final = "sqlite:///"
-_REGISTRY_FILES: Final = ("password_file", "token_file", "docker_config", "ca_file")
+_REGISTRY_FILES: Final = (
+    "password_file",
+    "token_file",
+    "docker_config",
+    "ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "certs_dir",
+)
 _WEB_FILES: Final = ("token_file", "events_secret_file")
 _NOTIFY_FILES: Final = ("url_file",)
 _CLUSTER_FILES: Final = ("kubeconfig",)

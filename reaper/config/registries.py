@@ -17,6 +17,7 @@ from reaper.config.paths import FilePath, FilePaths
 from reaper.config.secrets import read_secret
 from reaper.core.alias import Alias, parse_alias
 from reaper.core.errors import InvalidInputError
+from reaper.core.reference import is_host
 
 _PORTS: Final = {"https": 443, "http": 80}
 _EXAMPLE: Final = "write one such as https://registry.example.com"
@@ -76,6 +77,13 @@ def _registry_name(text: str) -> str:
     return text
 
 
+def _token_host(text: str) -> str:
+    if not is_host(text):
+        raise InvalidInputError("this is not a host", hint="write one such as auth.internal:8080")
+    return text.lower()
+
+
+_TokenHost = Annotated[str, TextField(_token_host, "a host, such as auth.internal", str)]
 _Host = Annotated[Alias, TextField(parse_alias, "a host, such as registry.example.com:5000", Alias)]
 
 
@@ -90,6 +98,9 @@ class RegistrySettings(Checked):
         "user": "did you mean 'username'?",
         "pass": "did you mean 'password_file'?",
         "ca": "did you mean 'ca_file'?",
+        "cert_file": "did you mean 'client_cert_file'?",
+        "key_file": "did you mean 'client_key_file'?",
+        "verify": "did you mean 'insecure'?",
     }
 
     name: Annotated[str, TextField(_registry_name, "a name", str)] = Field(
@@ -109,8 +120,22 @@ class RegistrySettings(Checked):
     ca_file: FilePath | None = Field(
         default=None, description="Certificates (PEM) to trust for this registry, besides the system's."
     )
+    client_cert_file: FilePath | None = Field(
+        default=None, description="The certificate (PEM) that reaper shows to the registry."
+    )
+    client_key_file: FilePath | None = Field(
+        default=None, description="Its key (PEM), where that is not in client_cert_file; not encrypted."
+    )
+    certs_dir: FilePath | None = Field(
+        default=None,
+        description="A folder with a folder for each host, as Docker's certs.d; instead of the usual ones.",
+    )
     insecure: bool = Field(
-        default=False, description="Whether to do without TLS, or without checking the certificate."
+        default=False, description="Whether any certificate is taken, unchecked. For plain HTTP, write http://."
+    )
+    token_hosts: Annotated[list[_TokenHost], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Other hosts, as `HOST[:PORT]`, that may be shown the login for a token without TLS.",
     )
     concurrency: int = Field(default=16, ge=1, le=256, description="The most requests at a time.")
     timeout: SomeDuration = Field(default=timedelta(seconds=60), description="How long an answer may take.")
@@ -142,6 +167,9 @@ class RegistrySettings(Checked):
             yield Fault("username has no password", "add password_file", ("username",), of_key=True)
         elif password and "username" not in data:
             yield Fault(f"{password} has no username", "add username", (password,), of_key=True)
+        if "client_key_file" in data and "client_cert_file" not in data:
+            fix = "add client_cert_file"
+            yield Fault("client_key_file has no certificate", fix, ("client_key_file",), of_key=True)
 
     def credentials(self) -> Login | None:
         """Return the login that is configured here, or None. Files are read anew each time.

@@ -31,7 +31,8 @@ from reaper.registry.errors import (
 )
 from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.options import RegistryOptions
-from reaper.registry.transport import Patience, TLSOptions
+from reaper.registry.tls import TLSOptions
+from reaper.registry.transport import Patience
 
 __all__ = [
     "NOBODY",

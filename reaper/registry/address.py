@@ -31,6 +31,11 @@ class Address:
         """Scheme, host and port: what credentials belong to (RFC 6454)."""
         return origin_of(self.url)
 
+    @property
+    def hostname(self) -> str:
+        """The host without its port, and an IPv6 address without its brackets."""
+        return urlsplit(self.url).hostname or ""
+
     def __str__(self) -> str:
         return self.url
 

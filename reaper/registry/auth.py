@@ -6,65 +6,70 @@ Source: distribution's token authentication specification; RFC 7617; RFC 6750.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-import httpx
+import structlog
 
 from reaper.registry import scopes
-from reaper.registry.address import Address, is_loopback, origin_of
+from reaper.registry.address import Address, is_loopback
 from reaper.registry.challenge import Challenge, parse_challenges
 from reaper.registry.credentials import Credentials, Logins
-from reaper.registry.errors import AuthenticationError, ProtocolError, RegistryError, ServerError
+from reaper.registry.errors import AuthenticationError, DeniedError, ProtocolError, RegistryError
 from reaper.registry.observer import NOBODY, Observer
-from reaper.registry.transport import TRANSPORT_ERRORS, Patience, transport_error
+from reaper.registry.tokens import Token, TokenServers, login_hint
 
-#: What the specification says where a token does not state its lifetime, in seconds.
-DEFAULT_LIFETIME = 60.0
-#: A token is renewed when less than this share of its life is left.
-_RENEW_BEFORE = 0.2
-_MAX_TOKEN_ANSWER = 1024 * 1024
-#: However long a token claims to live, it is renewed after so many seconds.
-_LONGEST_LIFETIME = 86400.0
-_PATIENCE = Patience()
+_log = structlog.get_logger(__name__)
+
+#: For how many scopes tokens are kept: repositories come one after the other, and tokens do not live long.
+_MOST_KEPT = 512
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    value: str
-    renew_at: float
+@dataclass(slots=True)
+class _Pass:
+    """What is known of one scope for one login: its challenge, what to ask for, and the token."""
+
+    challenge: Challenge | None
+    asked: tuple[str, ...]
+    token: Token | None = None
+    #: The last time that no token could be had, and why.
+    failed: tuple[float, RegistryError] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Authenticator:
     """Logs in to one registry, as its challenges ask for it.
 
-    Tokens are kept for each scope, and fetched once however many requests wait for one. ``clock`` returns
-    seconds and never goes back.
+    Tokens are kept for each scope and login, and fetched once however many requests wait for one. ``clock``
+    returns seconds and never goes back.
     """
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        tokens: TokenServers,
         address: Address,
         logins: Logins,
         *,
-        read_only: bool,
         clock: Callable[[], float],
-        patience: Patience = _PATIENCE,
         observer: Observer = NOBODY,
     ) -> None:
-        self._http = http
+        self._tokens = tokens
         self._address = address
         self._logins = logins
-        self._read_only = read_only
         self._clock = clock
-        self._patience = patience
         self._observer = observer
+        #: The latest challenge, for scopes that have had none of their own.
         self._challenge: Challenge | None = None
-        self._tokens: dict[str, _Token] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._passes: OrderedDict[tuple[str, Credentials | None], _Pass] = OrderedDict()
+        #: The actions that this registry wants besides, for each kind of request.
+        self._wanted: dict[str, list[str]] = {}
+        self._warned = is_loopback(address.hostname) or address.scheme == "https"
+
+    @property
+    def service(self) -> str | None:
+        """What the registry calls itself in its latest challenge, where it has made one that says so."""
+        return self._challenge.parameters.get("service") if self._challenge else None
 
     async def header(self, scope: str) -> str | None:
         """Return the ``Authorization`` to send with a request that needs ``scope``, as far as is known.
@@ -73,144 +78,151 @@ class Authenticator:
             AuthenticationError: the token server refuses the login.
             RegistryError: the token server cannot be asked.
         """
-        challenge = self._challenge
-        login = await self._logins.find(scopes.repository_of(scope))
-        if login is not None and login.token and (challenge is None or challenge.scheme == "bearer"):
-            return f"Bearer {login.token}"
-        if challenge is None:
+        login = await self._find(scope)
+        held = self._pass(scope, login)
+        bearer = held.challenge is None or held.challenge.scheme == "bearer"
+        if login is not None and login.token and bearer:
+            return self._shown(f"Bearer {login.token}")
+        if held.challenge is None:
             return None
-        if challenge.scheme == "basic":
-            return login.basic() if login else None
-        return f"Bearer {await self._token(challenge, scope, login)}"
+        if not bearer:
+            return self._shown(login.basic() if login else None)
+        return self._shown(f"Bearer {await self._token(held, held.challenge, login)}")
 
     async def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
         """Take note of the challenges of a 401; tell whether asking again can help.
 
-        ``sent`` is the Authorization that was refused. A refused password is final. How often a token is
-        renewed is the caller's to bound.
+        ``sent`` is the Authorization that was refused. A refused password is final, and so is a token that
+        was given to reaper. How often a token is renewed is the caller's to bound.
 
         Raises:
             ProtocolError: the registry asks for a kind of login that reaper does not know.
         """
-        offered = parse_challenges(headers)
-        known = {challenge.scheme: challenge for challenge in reversed(offered)}
-        # A token is worth less to a thief than a password.
-        challenge = known.get("bearer") or known.get("basic")
-        if challenge is None:
-            raise ProtocolError(
-                f"{self._address} refuses the request (401) and offers no login that reaper knows"
-            )
-        self._challenge = challenge
+        challenge = self._known(parse_challenges(headers))
+        login = await self._find(scope)
+        held = self._pass(scope, login)
+        held.challenge = self._challenge = challenge
         if challenge.scheme == "basic":
-            login = await self._logins.find(scopes.repository_of(scope))
             return sent is None and login is not None and login.basic() is not None
-        held = self._tokens.get(scope)
-        if held is not None and sent == f"Bearer {held.value}":
+        if login is not None and login.token:
+            return sent != f"Bearer {login.token}"
+        if held.token is not None and sent == f"Bearer {held.token.value}":
             # Requests side by side are refused one after the other: only the first may drop the token.
-            del self._tokens[scope]
+            held.token = None
+            self._widen(held, scope, challenge)
         return True
 
-    async def _token(self, challenge: Challenge, scope: str, login: Credentials | None) -> str:
-        async with self._locks.setdefault(scope, asyncio.Lock()):
-            held = self._tokens.get(scope)
-            if held is None or self._clock() >= held.renew_at:
-                held = await self._observed(self._fetch(challenge, scope, login))
-                self._tokens[scope] = held
-            return held.value
+    async def learn_denied(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
+        """Take note of a 403; tell whether a token for more would help (RFC 6750, 3.1)."""
+        found = [each for each in parse_challenges(headers) if each.scheme == "bearer"]
+        login = await self._find(scope)
+        held = self._pass(scope, login)
+        if sent is None or not found or held.challenge is None or (login is not None and login.token):
+            return False
+        if held.token is None or sent != f"Bearer {held.token.value}":
+            return held.token is not None
+        if not self._widen(held, scope, found[0]):
+            return False
+        held.token = None
+        return True
 
-    async def _observed(self, fetch: Awaitable[_Token]) -> _Token:
+    def _known(self, offered: list[Challenge]) -> Challenge:
+        found = {challenge.scheme: challenge for challenge in reversed(offered)}
+        # A token is worth less to a thief than a password.
+        challenge = found.get("bearer") or found.get("basic")
+        if challenge is None:
+            schemes = ", ".join(sorted(scheme[:20] for scheme in found)[:5]) or "none"
+            raise ProtocolError(
+                f"{self._address} refuses the request (401) and offers no login that reaper knows",
+                hint=f"reaper knows Basic and Bearer; it offers: {schemes}",
+            )
+        return challenge
+
+    async def _find(self, scope: str) -> Credentials | None:
+        return await self._logins.find(scopes.repository_of(scope))
+
+    def _pass(self, scope: str, login: Credentials | None) -> _Pass:
+        key = (scope, login)
+        held = self._passes.get(key)
+        if held is None:
+            asked: tuple[str, ...] = (scope,) if scope else ()
+            more = self._wanted.get(scopes.kind_of(scope)) if scope else None
+            if more:
+                asked = scopes.union(asked, [f"{scope.rpartition(':')[0]}:{','.join(more)}"])
+            held = self._passes[key] = _Pass(self._challenge, asked)
+            while len(self._passes) > _MOST_KEPT:
+                self._passes.popitem(last=False)
+        elif held.challenge is None:
+            held.challenge = self._challenge
+        self._passes.move_to_end(key)
+        return held
+
+    def _widen(self, held: _Pass, scope: str, challenge: Challenge) -> bool:
+        """Ask for what the registry names and was not asked for, from now on; tell whether there is any.
+
+        The actions that it wants of this repository, it will want of the others.
+        """
+        named = scopes.valid(challenge.parameters.get("scope", ""))
+        new = [each for each in named if not scopes.covers(held.asked, each)]
+        if not new:
+            return False
+        held.asked = scopes.union(held.asked, new)
+        if scope:
+            self._wanted[scopes.kind_of(scope)] = scopes.actions_beyond(scope, held.asked)
+        return True
+
+    async def _token(self, held: _Pass, challenge: Challenge, login: Credentials | None) -> str:
+        came = self._clock()
+        async with held.lock:
+            if held.token is None or self._clock() >= held.token.renew_at:
+                if held.failed is not None and held.failed[0] > came:
+                    # It was asked while this request waited: fifty need not ask, one after the other.
+                    raise held.failed[1]
+                held.token = await self._fetch(held, challenge, login)
+            return held.token.value
+
+    async def _fetch(self, held: _Pass, challenge: Challenge, login: Credentials | None) -> Token:
         try:
-            token = await fetch
+            token = await self._tokens.fetch(challenge, held.asked, login)
         except RegistryError as error:
+            held.failed = (self._clock(), error)
             self._observer.token_fetched("refused" if isinstance(error, AuthenticationError) else "failed")
             raise
         self._observer.token_fetched("done")
         return token
 
-    async def _fetch(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> _Token:
-        realm = self._realm(challenge)
-        wanted = {"service": challenge.parameters.get("service", ""), "scope": scope}
-        parameters = {key: value for key, value in wanted.items() if value}
-        what = f"the token server {urlsplit(realm).hostname}"
-        asked = self._clock()
-        try:
-            if credentials is not None and credentials.identity_token and not self._read_only:
-                form = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token}
-                request = self._http.build_request(
-                    "POST", realm, data={**form, **parameters, "client_id": "reaper"}
-                )
-            else:
-                headers = {}
-                basic = credentials.basic() if credentials else None
-                if basic is not None and credentials is not None and credentials.username is not None:
-                    headers["Authorization"] = basic
-                    parameters["account"] = credentials.username
-                request = self._http.build_request("GET", realm, params=parameters, headers=headers)
-            async with asyncio.timeout(self._patience.connect + self._patience.answer):
-                response = await self._http.send(request, stream=True)
-                try:
-                    content = b""
-                    async for chunk in response.aiter_bytes():
-                        content += chunk
-                        if len(content) > _MAX_TOKEN_ANSWER:
-                            raise ProtocolError(f"{what} answers with far too much")
-                finally:
-                    await response.aclose()
-        except TRANSPORT_ERRORS as error:
-            raise transport_error(error, self._address, what) from error
-        status = response.status_code
-        if status in (400, 401, 403):
-            raise AuthenticationError(
-                f"{what} refuses the login for {scope or 'the registry'} ({status})",
-                hint=_login_hint(credentials),
-                status=status,
-            )
-        if status != 200:
-            raise ServerError(f"{what} answers with {status}", status=status)
-        return self._read(content, what, asked)
+    def _shown(self, authorization: str | None) -> str | None:
+        """Return a secret that is about to be sent, and say once where it goes in the clear."""
+        if authorization is not None and not self._warned:
+            self._warned = True
+            _log.warning("login_sent_without_tls", registry=str(self._address))
+        return authorization
 
-    def _read(self, content: bytes, what: str, asked: float) -> _Token:
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"{what} does not answer with JSON") from error
-        found = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
-        if not isinstance(found, str) or not found.isascii() or not found.isprintable():
-            raise ProtocolError(f"{what} answers without a token")
-        lifetime = answer.get("expires_in")
-        valid = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool) and lifetime > 0
-        seconds = min(lifetime, _LONGEST_LIFETIME) if valid else DEFAULT_LIFETIME
-        return _Token(found, asked + seconds * (1 - _RENEW_BEFORE))
-
-    def _realm(self, challenge: Challenge) -> str:
-        """Return where to fetch tokens: over TLS, on loopback, or at the registry's own origin."""
-        realm = challenge.parameters.get("realm", "")
-        try:
-            parts, origin = urlsplit(realm), origin_of(realm)
-            httpx.URL(realm)
-        except (ValueError, httpx.InvalidURL) as error:
-            raise ProtocolError(f"{self._address} names no valid token server") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise ProtocolError(f"{self._address} names no valid token server")
-        private = parts.scheme == "https" or is_loopback(parts.hostname)
-        if not private and origin != self._address.origin:
-            raise AuthenticationError(
-                f"{self._address} names a token server on another host without TLS ({parts.hostname}); "
-                "the login is not sent there"
-            )
-        return realm
-
-    async def refused(self, what: str, scope: str) -> AuthenticationError:
-        """Return the error for a 401 that stays."""
-        login = await self._logins.find(scopes.repository_of(scope))
+    async def refused(self, what: str, scope: str, headers: Iterable[str]) -> AuthenticationError:
+        """Return the error for a 401 that stays, with these challenges."""
+        login = await self._find(scope)
         return AuthenticationError(
-            f"{what}: the login is refused (401), for {scope or 'the registry'}",
-            hint=_login_hint(login),
+            f"{what}: the login is refused (401), for {self._needed(scope, headers)}",
+            hint=login_hint(login),
             status=401,
         )
 
+    async def denied(self, what: str, scope: str, headers: Iterable[str]) -> DeniedError:
+        """Return the error for a 403, with these challenges."""
+        login = await self._find(scope)
+        return DeniedError(
+            f"{what}: access is denied (403), for {self._needed(scope, headers)}",
+            hint=login_hint(login),
+            status=403,
+        )
 
-def _login_hint(login: Credentials | None) -> str:
-    if login is None:
-        return "no login was found for it: set username and password_file, or use --docker-config"
-    return f"the login was {login}"
+    def _needed(self, scope: str, headers: Iterable[str]) -> str:
+        """Return the scope that was missing: what reaper asked for, and what the registry says it lacks."""
+        named = [
+            each
+            for challenge in parse_challenges(headers)
+            for each in scopes.valid(challenge.parameters.get("scope", ""))
+        ]
+        lacking = ", ".join(dict.fromkeys(each[:200] for each in named if each != scope))
+        said = f" (the registry asks for {lacking})" if lacking else ""
+        return f"{scope or 'the registry'}{said}"

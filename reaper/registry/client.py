@@ -33,9 +33,9 @@ from reaper.registry.errors import (
     UnreachableError,
 )
 from reaper.registry.exchange import MAX_ERROR, Exchange
+from reaper.registry.failures import TRANSPORT_ERRORS, transport_error
 from reaper.registry.listing import MAX_LISTING, Pages, pages
 from reaper.registry.options import RegistryOptions
-from reaper.registry.transport import TRANSPORT_ERRORS, transport_error
 
 MAX_CONFIG = 8 * 1024 * 1024
 _NOBODY = "sha256:" + "0" * 64
@@ -260,7 +260,7 @@ class RegistryClient:
                     if left == 0:
                         return
             except TRANSPORT_ERRORS as error:
-                raise transport_error(error, self._options.address, path) from error
+                raise transport_error(error, self.url, path) from error
             finally:
                 await response.aclose()
 

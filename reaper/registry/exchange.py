@@ -10,8 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
 import httpx
@@ -21,7 +19,6 @@ import structlog
 from reaper.registry.address import origin_of
 from reaper.registry.auth import Authenticator
 from reaper.registry.errors import (
-    DeniedError,
     ProtocolError,
     ServerError,
     SilentError,
@@ -30,9 +27,17 @@ from reaper.registry.errors import (
     TruncatedError,
     UnreachableError,
 )
+from reaper.registry.failures import (
+    TRANSPORT_ERRORS,
+    proxy_error,
+    refuse_strain,
+    retry_after,
+    transport_error,
+)
 from reaper.registry.limiter import Limiter
 from reaper.registry.options import RegistryOptions
-from reaper.registry.transport import TRANSPORT_ERRORS, build_http, transport_error
+from reaper.registry.tokens import TokenServers
+from reaper.registry.transport import build_http, build_token_http
 
 _log = structlog.get_logger(__name__)
 
@@ -76,14 +81,22 @@ class Exchange:
             read_only=options.read_only,
             connections=options.concurrency,
         )
-        self._auth = Authenticator(
-            self._http,
+        self._token_http = build_token_http(
             options.address,
-            options.logins,
-            read_only=options.read_only,
+            options.tls,
+            options.patience,
+            connections=options.concurrency,
+            hosts=options.token_hosts,
+        )
+        tokens = TokenServers(
+            self._token_http,
+            options.address,
             clock=time.monotonic,
             patience=options.patience,
-            observer=options.observer,
+            hosts=options.token_hosts,
+        )
+        self._auth = Authenticator(
+            tokens, options.address, options.logins, clock=time.monotonic, observer=options.observer
         )
         self._limiter = Limiter(options.concurrency, time.monotonic, longest_pause=_LONGEST_PAUSE)
         self._unanswered = 0
@@ -92,11 +105,17 @@ class Exchange:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self._token_http.aclose()
 
     @property
     def url(self) -> str:
         """The registry's address."""
         return self._address.url
+
+    @property
+    def service(self) -> str | None:
+        """What the registry calls itself where it asks for a login, as far as it has."""
+        return self._auth.service
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Wait for a place among the requests that may be under way."""
@@ -104,7 +123,9 @@ class Exchange:
 
     async def log_in(self, scope: str) -> None:
         """Fetch the token that requests of ``scope`` need, as far as is known, before they are sent."""
-        await self._auth.header(scope)
+        async for attempt in self.attempts("GET"):
+            with attempt:
+                await self._auth.header(scope)
 
     async def ask(
         self,
@@ -170,19 +191,17 @@ class Exchange:
             wait_jitter=0.3,
         ).__aiter__()
 
-    def refuse_strain(self, response: httpx.Response, path: str) -> None:
-        """Raise for an answer that says that the registry is overloaded or failing."""
-        status = response.status_code
-        pause = _retry_after(response.headers)
-        if status == 429:
+    def refuse_strain(self, response: httpx.Response, what: str) -> None:
+        """Raise where an answer asks for patience, or says that the registry failed.
+
+        Raises:
+            ThrottledError, ServerError: with the pause that it asks for.
+        """
+        if response.status_code in (429, 503):
+            pause = retry_after(response.headers)
             self._limiter.strained(pause)
             self._observer.throttled(pause or 0.0)
-            raise ThrottledError(f"{path}: too many requests (429)", status=status, retry_after=pause)
-        if status >= 500 and status != 501:
-            if status == 503:
-                self._limiter.strained(pause)
-                self._observer.throttled(pause or 0.0)
-            raise ServerError(f"{path}: the registry failed ({status})", status=status, retry_after=pause)
+        refuse_strain(response.status_code, response.headers, what, "the registry")
 
     async def _once(
         self,
@@ -199,19 +218,19 @@ class Exchange:
         response = await self.open(
             method, url, scope=scope, headers=headers, content=content, anywhere=anywhere
         )
-        path = httpx.URL(url).path
+        what = _without_query(url)
         try:
             # Each piece has its time limit; so has the whole, lest it comes byte by byte.
             async with asyncio.timeout(self._options.patience.answer):
-                body = b"" if method == "HEAD" else await self._body(response, limit, path)
+                body = b"" if method == "HEAD" else await self._body(response, limit, what)
         except TRANSPORT_ERRORS as error:
-            raise transport_error(error, self._address, path) from error
+            raise transport_error(error, str(response.url), what) from error
         finally:
             await response.aclose()
-        self.refuse_strain(response, path)
+        self.refuse_strain(response, what)
         status = response.status_code
         if status == 403:
-            raise DeniedError(f"{path}: access is denied (403), for {scope or 'the registry'}", status=status)
+            raise await self._auth.denied(what, scope, response.headers.get_list("WWW-Authenticate"))
         self._limiter.succeeded(time.monotonic() - began)
         return Answer(status, response.headers, body, self._next_page(response, url))
 
@@ -233,14 +252,19 @@ class Exchange:
             authorization = await self._auth.header(scope) if own else None
             sent = {**headers, **({"Authorization": authorization} if authorization else {})}
             response = await self._send(method, url, sent, content)
+            challenges = response.headers.get_list("WWW-Authenticate")
             if response.status_code == 401 and own:
                 await response.aclose()
                 refused += authorization is not None
-                challenges = response.headers.get_list("WWW-Authenticate")
-                # A token may have been revoked or have run out: it is renewed, once.
+                # A token may have been revoked, have run out, or have to allow more: it is renewed, once.
                 if not await self._auth.learn(challenges, scope, authorization) or refused > 1:
-                    raise await self._auth.refused(httpx.URL(url).path, scope)
+                    raise await self._auth.refused(_without_query(url), scope, challenges)
                 continue
+            if response.status_code == 403 and own and not refused:
+                refused += 1
+                if await self._auth.learn_denied(challenges, scope, authorization):
+                    await response.aclose()
+                    continue
             if response.is_redirect and method in _READS:
                 await response.aclose()
                 url = self._redirected(url, response.headers.get("Location", ""), anywhere=anywhere)
@@ -262,7 +286,7 @@ class Exchange:
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
     ) -> httpx.Response:
         began = time.monotonic()
-        path = httpx.URL(url).path
+        what = _without_query(url)
         try:
             request = self._http.build_request(method, url, headers=headers, content=content)
             patience = self._options.patience
@@ -273,21 +297,28 @@ class Exchange:
             self._unanswered += 1
             self._unanswered_at = time.monotonic()
             self._observer.response(method, 0, time.monotonic() - began)
-            raise transport_error(error, self._address, path) from error
+            raise transport_error(error, url, what) from error
         except httpx.InvalidURL as error:
             raise ProtocolError(f"{self.url} names an address that is none") from error
         seconds = time.monotonic() - began
         self._unanswered = 0
         _log.debug(
-            "request", method=method, path=path, status=response.status_code, seconds=round(seconds, 4)
+            "request",
+            method=method,
+            path=request.url.path,
+            status=response.status_code,
+            seconds=round(seconds, 4),
         )
         self._observer.response(method, response.status_code, seconds)
+        if response.status_code == 407:
+            await response.aclose()
+            raise proxy_error(407, url)
         return response
 
-    async def _body(self, response: httpx.Response, limit: int, path: str) -> bytes:
+    async def _body(self, response: httpx.Response, limit: int, what: str) -> bytes:
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > limit and response.status_code < 400:
-            raise TooLargeError(f"{path}: the answer has {length} bytes; the limit is {limit}")
+            raise TooLargeError(f"{what}: the answer has {length} bytes; the limit is {limit}")
         chunks: list[bytes] = []
         total = 0
         async for chunk in response.aiter_bytes():
@@ -295,7 +326,7 @@ class Exchange:
             if total > limit:
                 if response.status_code >= 400:
                     break
-                raise TooLargeError(f"{path}: the answer has more than {limit} bytes")
+                raise TooLargeError(f"{what}: the answer has more than {limit} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -345,15 +376,6 @@ def _worth_another_try(error: Exception, method: str) -> bool | float:
     return isinstance(error, (UnreachableError, TruncatedError)) and not isinstance(error, SilentError)
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for (RFC 9110, 10.2.3), or None."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(min(int(value[:9]), 86400))
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+def _without_query(url: str) -> str:
+    """Return a URL as errors name it: a query may hold a signature, and says little."""
+    return url.partition("?")[0]

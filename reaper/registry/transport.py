@@ -1,9 +1,9 @@
-"""The HTTP client under everything: httpx over aiohttp's transport, and the promise of a dry run."""
+"""The HTTP clients under everything: httpx over aiohttp's transport, and the promise of a dry run."""
 
 from __future__ import annotations
 
 import ssl
-import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,28 +13,22 @@ from httpx_aiohttp import AiohttpTransport
 
 from reaper import __version__
 from reaper.core.errors import InvalidInputError
-from reaper.registry.address import Address, is_loopback
-from reaper.registry.errors import (
-    RegistryError,
-    TLSError,
-    TruncatedError,
-    UnreachableError,
-    WriteRefusedError,
-)
+from reaper.registry.address import Address
+from reaper.registry.errors import WriteRefusedError
+from reaper.registry.proxies import proxy_for
+from reaper.registry.tls import TLSOptions, certs_folder, tls_context
 
 USER_AGENT = f"reaper/{__version__}"
 _SAFE = frozenset({"GET", "HEAD"})
-
-#: Whatever the transport can raise for a failed exchange; some of aiohttp's errors come through as they are.
-TRANSPORT_ERRORS = (httpx.TransportError, aiohttp.ClientError, TimeoutError, ConnectionError)
+_FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
-class TLSOptions:
-    """How the registry proves who it is. ``insecure`` takes anybody's word for it."""
+class Patience:
+    """How long to wait, in seconds: for a connection to stand, and for each piece of an answer."""
 
-    ca_file: Path | None = None
-    insecure: bool = False
+    connect: float = 10.0
+    answer: float = 60.0
 
 
 class _Transport(AiohttpTransport):
@@ -48,6 +42,69 @@ class _Transport(AiohttpTransport):
         session = super().get_client()
         session._retry_connection = False  # noqa: SLF001 - there is no public way; a test watches it
         return session
+
+
+class _Hosts(httpx.AsyncBaseTransport):
+    """Reaches each host its own way: with the TLS and the proxy that are right for it.
+
+    Where ``unchecked`` is None, ``insecure`` holds for every host, else for the registry's own and for these.
+    """
+
+    def __init__(
+        self, address: Address, tls: TLSOptions, *, connections: int, unchecked: Collection[str] | None
+    ) -> None:
+        self._address = address
+        self._tls = tls
+        self._unchecked = unchecked
+        self._limits = httpx.Limits(max_connections=connections, keepalive_expiry=30.0)
+        self._ways: dict[tuple[str, str, int | None], _Transport] = {}
+        self._contexts: dict[tuple[Path | None, bool, bool], ssl.SSLContext] = {}
+
+    def prepare(self) -> None:
+        """Read what the registry itself needs, so that what cannot be used is found before a run begins.
+
+        Raises:
+            InvalidInputError: a certificate, a key or the proxy cannot be used.
+        """
+        self._way(httpx.URL(self._address.url))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        return await self._way(request.url).handle_async_request(request)
+
+    def _way(self, url: httpx.URL) -> _Transport:
+        key = (url.scheme, url.host, url.port)
+        if key not in self._ways:
+            proxy = proxy_for(url.scheme, url.host, url.port)
+            context = self._context(url)
+            if proxy is not None and proxy.url.scheme == "https" and context.verify_mode != ssl.CERT_REQUIRED:
+                raise InvalidInputError(
+                    "insecure would also hold for the proxy, which is reached by TLS",
+                    hint="name the registry's authority with ca_file instead",
+                )
+            self._ways[key] = _Transport(verify=context, limits=self._limits, proxy=proxy)
+        return self._ways[key]
+
+    def _context(self, url: httpx.URL) -> ssl.SSLContext:
+        """Return how to speak TLS with a host, or with the proxy before it; most hosts share one."""
+        secure = url.scheme == "https"
+        own = secure and url.host == self._address.hostname
+        trusting = own or self._unchecked is None or is_named(url, self._unchecked)
+        folder = certs_folder(self._tls, url.netloc.decode()) if secure else None
+        key = (folder, own, secure and trusting and self._tls.insecure)
+        if key not in self._contexts:
+            self._contexts[key] = tls_context(self._tls, folder, own=own, insecure=key[2])
+        return self._contexts[key]
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for way in self._ways.values():
+            await way.aclose()
+
+
+def is_named(url: httpx.URL, hosts: Collection[str]) -> bool:
+    """Tell whether ``hosts`` name the URL's host, with its port or without."""
+    return url.host in hosts or url.netloc.decode() in hosts
 
 
 class ReadOnlyTransport(httpx.AsyncBaseTransport):
@@ -71,12 +128,34 @@ class ReadOnlyTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait, in seconds: for a connection to stand, and for each piece of an answer."""
+class TokenTransport(httpx.AsyncBaseTransport):
+    """Lets out what asks for a token, and nothing that could change a registry: GET, and OAuth 2's form.
 
-    connect: float = 10.0
-    answer: float = 60.0
+    That form is POSTed by dry runs too (decision 18), so never to what may be a registry's API.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a question for a token.
+
+        Raises:
+            WriteRefusedError: it is something else; nothing was sent.
+        """
+        form = request.headers.get("Content-Type", "") == _FORM and may_be_posted_to(request.url)
+        if request.method != "GET" and not (request.method == "POST" and form):
+            raise WriteRefusedError(f"{request.method} {request.url.path} does not ask for a token")
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+def may_be_posted_to(realm: httpx.URL) -> bool:
+    """Tell whether POST may ask for a token: nowhere under ``/v2/``, where registries are written."""
+    return "/v2/" not in f"{realm.path}/"
 
 
 def build_http(
@@ -85,15 +164,23 @@ def build_http(
     """Return the HTTP client for one registry. It follows no redirect by itself.
 
     Raises:
-        InvalidInputError: the CA file cannot be read.
+        InvalidInputError: a certificate, a key or the proxy cannot be used.
     """
-    transport: httpx.AsyncBaseTransport = _Transport(
-        verify=_ssl_context(tls),
-        limits=httpx.Limits(max_connections=connections, keepalive_expiry=30.0),
-        proxy=_proxy(address),
-    )
-    if read_only:
-        transport = ReadOnlyTransport(transport)
+    # What a redirect leads to is asked for without a login, and believed for its digest alone.
+    reach = _Hosts(address, tls, connections=connections, unchecked=None)
+    reach.prepare()
+    return _client(ReadOnlyTransport(reach) if read_only else reach, patience)
+
+
+def build_token_http(
+    address: Address, tls: TLSOptions, patience: Patience, *, connections: int, hosts: Collection[str]
+) -> httpx.AsyncClient:
+    """Return the HTTP client for the token servers of a registry; ``hosts`` are those allowed by name."""
+    reach = _Hosts(address, tls, connections=connections, unchecked=hosts)
+    return _client(TokenTransport(reach), patience)
+
+
+def _client(transport: httpx.AsyncBaseTransport, patience: Patience) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport,
         # Encoded answers would hide how long they are.
@@ -102,52 +189,3 @@ def build_http(
         follow_redirects=False,
         trust_env=False,
     )
-
-
-def _ssl_context(tls: TLSOptions) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if tls.ca_file is not None:
-        try:
-            context.load_verify_locations(tls.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidInputError(f"cannot use the CA file {tls.ca_file}: {error}") from error
-    if tls.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _proxy(address: Address) -> httpx.Proxy | None:
-    """Return the proxy that the environment names for the registry, never one for loopback."""
-    host = address.host.rpartition(":")[0] or address.host
-    if is_loopback(host) or urllib.request.proxy_bypass(address.host):
-        return None
-    found = urllib.request.getproxies().get(address.scheme)
-    return httpx.Proxy(found) if found else None
-
-
-def transport_error(error: BaseException, address: Address, what: str) -> RegistryError:
-    """Return the clear error for what the transport raised while it did ``what``."""
-    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return TLSError(
-            f"{address}: its certificate is not trusted: {cause.certificate_error}",
-            hint="name the authority's certificate with ca_file, in the registry's settings",
-        )
-    if isinstance(cause, aiohttp.ClientSSLError) or "SSL" in str(cause):
-        return TLSError(
-            f"{address}: TLS failed: {_reason(cause)}",
-            hint="does it speak plain HTTP? Then write its URL with http://",
-        )
-    if isinstance(cause, aiohttp.ClientPayloadError):
-        return TruncatedError(f"{what}: the answer ended too early")
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
-        return UnreachableError(f"{address} cannot be reached: no connection in time")
-    if isinstance(error, (httpx.ReadTimeout, TimeoutError)):
-        return UnreachableError(f"{what}: no answer in time")
-    return UnreachableError(f"{address} cannot be reached: {_reason(cause)}")
-
-
-def _reason(error: BaseException) -> str:
-    system = getattr(error, "os_error", None)
-    return str(getattr(system, "strerror", None) or str(error) or type(error).__name__)

@@ -29,6 +29,7 @@ from reaper.core.manifest import (
 from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
 from reaper.registry import (
     NO_LOGIN,
+    Patience,
     ProtocolError,
     RegistryClient,
     RegistryError,
@@ -38,7 +39,8 @@ from reaper.registry import (
 from reaper.registry import exchange as exchange_module
 from reaper.registry.auth import Authenticator
 from reaper.registry.challenge import parse_challenges
-from reaper.registry.exchange import _retry_after
+from reaper.registry.failures import retry_after
+from reaper.registry.tokens import TokenServers
 
 DIGEST = digest_of(b"x")
 OTHER = "sha512:" + "ab" * 64
@@ -223,7 +225,8 @@ def ask(transport: Answers, what: str) -> list[str]:
 
     # The wire itself is what is fuzzed: nothing below httpx takes part.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange_module, "build_http", lambda *_a, **_k: httpx.AsyncClient(transport=transport))
+        for name in ("build_http", "build_token_http"):
+            patch.setattr(exchange_module, name, lambda *_a, **_k: httpx.AsyncClient(transport=transport))
         return asyncio.run(run())
 
 
@@ -320,7 +323,7 @@ def test_any_answer_is_read_or_refused(status: int, headers: list[tuple[str, str
     )
 )
 def test_a_pause_is_a_number_or_none(value: str) -> None:
-    pause = _retry_after(httpx.Headers([(b"Retry-After", value.encode("latin-1"))]))
+    pause = retry_after(httpx.Headers([(b"Retry-After", value.encode("latin-1"))]))
     assert pause is None or pause >= 0
 
 
@@ -332,7 +335,8 @@ def test_a_token_is_read_or_refused(content: bytes) -> None:
     async def token() -> str | None:
         async with httpx.AsyncClient(transport=Answers(httpx.Response(200, content=content))) as http:
             address = parse_address("http://registry.test")
-            auth = Authenticator(http, address, NO_LOGIN, read_only=True, clock=lambda: 0.0)
+            servers = TokenServers(http, address, clock=lambda: 0.0, patience=Patience())
+            auth = Authenticator(servers, address, NO_LOGIN, clock=lambda: 0.0)
             assert await auth.learn(['Bearer realm="http://registry.test/token"'], "scope", None)
             return await auth.header("scope")
 
