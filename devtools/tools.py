@@ -14,15 +14,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from devtools import apt, container
+from devtools import apt, container, golang
 from devtools.cache import provided
 from devtools.errors import SetupError
 from devtools.helm import helm_binary
 
 _NAMES = ("registry", "docker-registry")
-_GO_PACKAGE = "github.com/distribution/distribution/v3/cmd/registry@v3.1.1"
-_APISERVER = "k8s.io/kubernetes/cmd/kube-apiserver"
-_APISERVER_MODULE = Path(__file__).with_name("kube-apiserver")
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig>
@@ -46,7 +43,7 @@ def registry_binary(*, fetch: bool = True) -> Path:
     for path in _on_path():
         return path
     failures = []
-    for provider in (_debian_registry, distribution_3):
+    for provider in (_debian_registry, golang.distribution_3):
         try:
             return provider(fetch=fetch)
         except SetupError as error:
@@ -66,23 +63,6 @@ def distribution_2(*, fetch: bool = True) -> Path:
     if not _is_2_8(path):
         raise SetupError(f"{path} is distribution {registry_version(path)}; 2.8 is needed")
     return path
-
-
-def distribution_3(*, fetch: bool = True) -> Path:
-    """Distribution 3, built with Go from its module. Raises SetupError without Go or when the build fails."""
-
-    def build(into: Path) -> None:
-        go = shutil.which("go")
-        if go is None:
-            raise SetupError("Go is needed to build distribution 3: install golang-go")
-        command = [go, "install", _GO_PACKAGE]
-        environment = os.environ | {"GOBIN": str(into)}
-        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if answer.returncode != 0:
-            raise SetupError(f"{' '.join(command)} failed: {answer.stderr.strip()}")
-
-    version = _GO_PACKAGE.rpartition("@")[2]
-    return provided(f"distribution-{version}", build, fetch=fetch) / "registry"
 
 
 def skopeo_binary(*, fetch: bool = True) -> Path:
@@ -110,48 +90,6 @@ def etcd(*, fetch: bool = True) -> Path:
         return Path(found)
     folder = provided("etcd", lambda into: apt.unpack("etcd-server", into), fetch=fetch)
     return folder / "usr" / "bin" / "etcd"
-
-
-def kube_apiserver(*, fetch: bool = True) -> Path:
-    """The Kubernetes API server: on PATH, else built with Go from the module in ``kube-apiserver/``.
-
-    The build takes minutes. Raises SetupError without Go or when it fails.
-    """
-    if found := shutil.which("kube-apiserver"):
-        return Path(found)
-
-    def build(into: Path) -> None:
-        go = shutil.which("go")
-        if go is None:
-            raise SetupError("Go is needed to build kube-apiserver: install golang-go, 1.26 or newer")
-        print(f"kube-apiserver: building {version}, once; this takes minutes", file=sys.stderr, flush=True)
-        # The version is what the server reports, and what it takes its own features from.
-        flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version}"
-        command = [
-            go,
-            "build",
-            "-trimpath",
-            "-ldflags",
-            flags,
-            "-o",
-            str(into / "kube-apiserver"),
-            _APISERVER,
-        ]
-        answer = subprocess.run(
-            command,
-            cwd=_APISERVER_MODULE,
-            env=os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise SetupError(f"{' '.join(command)} in {_APISERVER_MODULE} failed: {answer.stderr.strip()}")
-
-    required = re.search(r"\sk8s\.io/kubernetes (v\S+)", (_APISERVER_MODULE / "go.mod").read_text())
-    version = required[1] if required else "unknown"
-    return provided(f"kube-apiserver-{version}", build, fetch=fetch) / "kube-apiserver"
 
 
 def prometheus(*, fetch: bool = True) -> Path:
@@ -278,7 +216,11 @@ def _from_prometheus(name: str, *, fetch: bool) -> Path:
 
 
 _TOOLS: dict[str, Callable[[], Path]] = {
-    "registry": distribution_2,
+    "distribution 2": distribution_2,
+    "distribution 3": golang.distribution_3,
+    "gitea": golang.gitea,
+    "ociregistry": golang.ociregistry,
+    "crane": golang.crane,
     "skopeo": skopeo_binary,
     "chromium": chromium,
     "chromedriver": chromedriver,
@@ -286,7 +228,7 @@ _TOOLS: dict[str, Callable[[], Path]] = {
     "postgresql": postgresql_binaries,
     "prometheus": prometheus,
     "promtool": promtool,
-    "kube-apiserver": kube_apiserver,
+    "kube-apiserver": golang.kube_apiserver,
     "helm 3": partial(helm_binary, 3),
     "helm 4": partial(helm_binary, 4),
 }

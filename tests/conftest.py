@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from devtools import tools
+from devtools.golang import kube_apiserver
 from devtools.kubernetes import KubernetesServer
 from devtools.offline import only_loopback
 from devtools.postgresql import PostgresqlServer
@@ -21,7 +22,7 @@ from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from devtools.skopeo import Skopeo
-from devtools.tools import distribution_2, etcd, kube_apiserver, postgresql_binaries, skopeo_binary
+from devtools.tools import distribution_2, etcd, postgresql_binaries, skopeo_binary
 
 # The same examples in every run, so that no change is failed by another's luck; `thorough` looks further.
 # How fast examples are made says more about a busy machine than about the test.

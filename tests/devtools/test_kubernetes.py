@@ -18,7 +18,7 @@ from lightkube import ApiError, Client, KubeConfig
 from lightkube.resources.core_v1 import ConfigMap, Pod
 
 import devtools.kubernetes
-from devtools import cache, tools
+from devtools import cache, golang, tools
 from devtools.errors import SetupError
 from devtools.kubernetes import NOBODY, AnswerError, KubernetesServer
 from devtools.server import ServerError
@@ -208,7 +208,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "find"), [("etcd", tools.etcd), ("kube-apiserver", tools.kube_apiserver)])
+@pytest.mark.parametrize(("name", "find"), [("etcd", tools.etcd), ("kube-apiserver", golang.kube_apiserver)])
 def test_the_binaries_on_path_come_first(search: Path, name: str, find: Callable[..., Path]) -> None:
     with pytest.raises(SetupError, match="make tools"):
         find(fetch=False)
@@ -218,10 +218,10 @@ def test_the_binaries_on_path_come_first(search: Path, name: str, find: Callable
 
 def test_the_build_needs_go_and_tells_why_it_failed(search: Path, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="Go is needed to build kube-apiserver: install"):
-        tools.kube_apiserver()
+        golang.kube_apiserver()
     go = search / "go"
     go.write_text("#!/bin/sh\necho 'go.mod requires go >= 1.26.0' >&2\nexit 1\n")
     go.chmod(0o755)
     with pytest.raises(SetupError, match=r"go build .* failed: go\.mod requires go >= 1\.26\.0"):
-        tools.kube_apiserver()
+        golang.kube_apiserver()
     assert not [*(tmp_path / "cache" / cache.machine()).glob("kube-apiserver-*")]

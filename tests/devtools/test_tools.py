@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools import apt, cache, tools
+from devtools import apt, cache, golang, tools
 from devtools.errors import SetupError
 
 DISTRIBUTION_2 = "registry github.com/docker/distribution 2.8.3"
@@ -86,7 +86,7 @@ def test_a_debian_with_another_version_is_an_error(search: Path, tmp_path: Path)
 def test_go_is_the_last_resort(search: Path, tmp_path: Path) -> None:
     built = program(cached(tmp_path, "distribution-v3.1.1") / "registry", DISTRIBUTION_3)
     assert tools.registry_binary() == built
-    assert tools.distribution_3() == built
+    assert golang.distribution_3() == built
 
 
 @pytest.mark.usefixtures("search")
@@ -102,7 +102,10 @@ def test_nothing_to_be_had_names_what_to_install() -> None:
 def test_without_fetching_it_says_how_to_fetch() -> None:
     for find in (
         tools.distribution_2,
-        tools.distribution_3,
+        golang.distribution_3,
+        golang.crane,
+        golang.gitea,
+        golang.ociregistry,
         tools.skopeo_binary,
         tools.chromium,
         tools.chromedriver,
