@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
-from reaper.books import Books
 from reaper.core.duration import format_duration
-from reaper.core.errors import InvalidInputError, ReaperError
+from reaper.core.errors import InvalidInputError
 from reaper.core.fingerprint import policies_digest
 from reaper.core.guard import check_clock
 from reaper.core.policy import Policy
 from reaper.in_use import InUseGuard
+from reaper.ongoing import OngoingRun
 from reaper.progress import Progress, silent
 from reaper.protect import Protector
 from reaper.registry import RegistryClient
-from reaper.report.extract import figures, write_extract
-from reaper.report.model import GuardReport, ManifestReport, RepositoryReport, RunReport, TagReport
+from reaper.report.model import ManifestReport, RepositoryReport, RunReport, TagReport
 from reaper.report.plan_file import PlanFile, PlannedRepository
-from reaper.report.spool import Spool, SpooledReports, SpooledRepository
+from reaper.report.spool import SpooledRepository
 from reaper.report.text import rfc3339
 from reaper.store import Store
-from reaper.sweep import Sweeper, settle
+from reaper.sweep import settle
 from reaper.sweeping import Sweeping
-from reaper.writer import writing
 
 _log = structlog.get_logger(__name__)
 
@@ -70,11 +65,8 @@ class Application:
         self._in_use = InUseGuard(protector, store, options.policies)
         self._may_write = may_write
         self._progress = progress
-        self._books = Books()
-        self._spool = Spool()
-        self._stop = threading.Event()
-        self._failure: ReaperError | None = None
-        self.run_id = uuid.uuid4().hex[:12]
+        self._run = OngoingRun(store, client.url, COMMAND, dry_run=False, clock=clock)
+        self._run.plan_id = plan.plan_id
 
     def check(self) -> None:
         """Refuse a plan that is for something else, or of another time.
@@ -111,91 +103,50 @@ class Application:
             StoreError: the store cannot be used at all.
         """
         self.check()
-        url, started = self._client.url, self._clock()
-        with bound_contextvars(registry=url, run_id=self.run_id):
-            async with writing(self._store, url, COMMAND, self._clock) as lock:
-                self._store.runs.interrupt_stale(url, self._clock())
-                self._store.runs.begin(self.run_id, url, COMMAND, False, started)
-
-                def may_write() -> None:
-                    lock.check()
-                    self._may_write()
-
-                try:
-                    await self._carry_out(may_write)
-                except ReaperError as failure:
-                    self._failure = failure
-                    _log.error("run_failed", error=failure.message)
-        report = self._report(started)
-        self._store.runs.finish(
-            self.run_id, report.finished_at, report.outcome.value, figures(report), write_extract(report)
-        )
-        return report
+        run = self._run
+        plan = f"plan {self._plan.plan_id} of {rfc3339(self._plan.created_at)}"
+        run.books.note(f"the figures are about {plan} alone")
+        async with run.under_way(self._may_write) as may_write:
+            if may_write is not None:
+                await run.attempt(self._carry_out(may_write))
+        return run.finish()
 
     def stop(self) -> None:
         """End at the next safe point. Safe to call from another thread."""
-        self._stop.set()
+        self._run.stop.set()
 
     def close(self) -> None:
         """Delete the temporary file behind the report."""
-        self._spool.close()
+        self._run.entries.close()
 
     async def _carry_out(self, may_write: Callable[[], None]) -> None:
         registry_time = await self._client.ping()
-        self._books.trip(*check_clock(self._clock(), None, registry_time))
-        await settle(self._client, self._store, registry=self._client.url, clock=self._clock)
+        run = self._run
+        run.books.trip(*check_clock(self._clock(), None, registry_time))
+        settled = await settle(self._client, self._store, registry=self._client.url, clock=self._clock)
+        run.settled = len(settled)
         repositories = self._plan.repositories
-        self._books.trip(*await self._in_use.begin([each.name for each in repositories]))
+        run.books.trip(*await self._in_use.begin([each.name for each in repositories]))
         entries = [_entry(each) for each in repositories]
         for entry in entries:
-            self._books.read(entry)
-        sweeper = Sweeper(
+            run.books.read(entry)
+        sweeping = Sweeping(
+            run,
             self._client,
             self._store,
-            registry=self._client.url,
-            run_id=self.run_id,
-            clock=self._clock,
-            may_write=may_write,
-            concurrency=self._options.concurrency,
-            planned_at=self._plan.created_at,
-        )
-        sweeping = Sweeping(
-            sweeper,
-            self._store,
             in_use=self._in_use,
-            books=self._books,
-            stop=self._stop,
+            may_write=may_write,
+            planned_at=self._plan.created_at,
+            concurrency=self._options.concurrency,
             progress=self._progress,
         )
-        if self._books.trips or await sweeping.blind():
+        if run.books.trips or await sweeping.blind():
             for entry in entries:
-                self._spool.append(entry)
+                run.entries.append(entry)
             return
-        steps = sum(len(each.plan.steps) for each in repositories)
-        async with aclosing(sweeping.carry_out(entries, steps)) as done:
+        async with aclosing(sweeping.carry_out(entries)) as done:
             async for entry in done:
-                self._spool.append(entry)
-        self._failure = sweeping.failure
-
-    def _report(self, started: datetime) -> RunReport:
-        books = self._books
-        return RunReport(
-            run_id=self.run_id,
-            registry=self._client.url,
-            dry_run=False,
-            started_at=started,
-            finished_at=self._clock(),
-            outcome=books.outcome(self._failure, stopped=self._stop.is_set()),
-            summary=books.summary,
-            guards=[GuardReport(trip.guard, trip.message, trip.repository) for trip in books.trips],
-            error=None if self._failure is None else self._failure.message,
-            notes=[
-                f"the figures are about plan {self._plan.plan_id} of {rfc3339(self._plan.created_at)} alone",
-                *books.notes,
-            ],
-            plan_id=self._plan.plan_id,
-            repositories=SpooledReports(self._spool),
-        )
+                run.entries.append(entry)
 
 
 def _entry(planned: PlannedRepository) -> SpooledRepository:

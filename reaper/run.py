@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
-from reaper.books import Books, Counts
+from reaper.books import Counts
 from reaper.core.errors import ReaperError
 from reaper.core.fingerprint import PlanId, policies_digest
 from reaper.core.guard import check_clock, check_listing, check_run
@@ -22,18 +18,17 @@ from reaper.core.policy import Guard
 from reaper.core.retention import Decision
 from reaper.in_use import GUARD, InUseGuard
 from reaper.inventory import Inventory
+from reaper.ongoing import OngoingRun, Stopped
 from reaper.planning import Planner, Scope
 from reaper.progress import Progress, silent
 from reaper.protect import Protector
 from reaper.registry import RegistryClient
-from reaper.report.extract import figures, write_extract
-from reaper.report.model import CollectionReport, GuardReport, RepositoryReport, RunReport
+from reaper.report.model import CollectionReport, RepositoryReport, RunReport
 from reaper.report.plan_file import PlanFile, planned
-from reaper.report.spool import Spool, SpooledReports
+from reaper.report.spool import Spool
 from reaper.store import Store
-from reaper.sweep import Sweeper, settle
+from reaper.sweep import settle
 from reaper.sweeping import Sweeping
-from reaper.writer import WriterLock, writing
 
 _log = structlog.get_logger(__name__)
 
@@ -95,16 +90,9 @@ class Run:
         self._leads = may_write
         self._clock = clock
         self._progress = progress
-        self.run_id = uuid.uuid4().hex[:12]
-        self._started = clock()
-        self._planned = Spool()
-        self._swept: Spool | None = None
-        self._books = Books()
-        self._plan_id: str | None = None
-        self._settled = 0
-        self._collection: CollectionReport | None = None
-        self._failure: ReaperError | None = None
-        self._stop = threading.Event()
+        self._run = OngoingRun(store, options.registry, options.command, dry_run=options.dry_run, clock=clock)
+        self._books = self._run.books
+        self._planned = self._run.entries
 
     async def execute(self) -> RunReport:
         """Carry the run out and return its report; a run that fails is a report as well.
@@ -113,45 +101,17 @@ class Run:
             LockedError: another process is changing this registry.
             StoreError: the store cannot be used at all.
         """
-        # Every log line of the run says which one it is of, whoever writes it.
-        with bound_contextvars(registry=self._options.registry, run_id=self.run_id):
-            return await self._execute()
+        run = self._run
+        async with run.under_way(self._leads) as may_write:
+            await run.attempt(self._look())
+            if may_write is not None and run.failure is None and not run.stop.is_set():
+                await run.attempt(self._sweep(may_write))
+        return run.finish()
 
-    async def _execute(self) -> RunReport:
-        options, runs = self._options, self._store.runs
-        if options.dry_run:
-            runs.begin(self.run_id, options.registry, options.command, True, self._started)
-            await self._attempt(self._look())
-        else:
-            async with writing(self._store, options.registry, options.command, self._clock) as lock:
-                runs.interrupt_stale(options.registry, self._clock())
-                runs.begin(self.run_id, options.registry, options.command, False, self._started)
-                await self._attempt(self._look())
-                if self._failure is None and not self._stop.is_set():
-                    await self._attempt(self._sweep(lock))
-        return self._finish()
-
-    def _finish(self) -> RunReport:
-        report = self._report()
-        self._store.runs.finish(
-            self.run_id, report.finished_at, report.outcome.value, figures(report), write_extract(report)
-        )
-        return report
-
-    async def _attempt(self, part: Coroutine[Any, Any, None]) -> None:
-        """Carry out a part of the run, and keep the error that ends it for the report."""
-        try:
-            await part
-        except ReaperError as failure:
-            self._failure = failure
-            _log.error("run_failed", error=failure.message)
-        except _Stopped:
-            _log.info("run_stopped")
-        except asyncio.CancelledError:
-            # What the journal shows as begun is settled by the next run.
-            self._stop.set()
-            self._finish()
-            raise
+    @property
+    def run_id(self) -> str:
+        """The run's name in the store, the journal and the report."""
+        return self._run.id
 
     @property
     def counts(self) -> Counts:
@@ -164,13 +124,13 @@ class Run:
         Raises:
             ReaperError: it came to no plan.
         """
-        if self._plan_id is None:
+        if self._run.plan_id is None:
             raise ReaperError("there is no plan to save", hint="the report says why")
         return PlanFile(
             registry=self._options.registry,
-            plan_id=self._plan_id,
+            plan_id=self._run.plan_id,
             run_id=self.run_id,
-            created_at=self._started,
+            created_at=self._run.started,
             policies=policies_digest(self._options.scope.policies),
             guards=[f"{trip.guard}: {trip}" for trip in self._books.trips],
             summary=asdict(self._books.summary),
@@ -182,13 +142,12 @@ class Run:
 
         Safe to call from another thread.
         """
-        self._stop.set()
+        self._run.stop.set()
 
     def close(self) -> None:
         """Delete the temporary files behind the report."""
         self._planned.close()
-        if self._swept is not None:
-            self._swept.close()
+        self._run.entries.close()
 
     async def _look(self) -> None:
         if self._recover is not None and not self._options.dry_run:
@@ -207,14 +166,14 @@ class Run:
 
     async def _settle(self) -> None:
         settled = await settle(self._client, self._store, registry=self._options.registry, clock=self._clock)
-        self._settled = len(settled)
+        self._run.settled = len(settled)
 
     async def _collect(self) -> None:
         if self._collect_when_due is not None:
             self._progress("collect", 0, None)
-            self._collection = await self._collect_when_due()
-            if self._collection is not None and self._collection.outcome == "failed":
-                raise ReaperError(f"the collection failed, so nothing was deleted: {self._collection.detail}")
+            self._run.collection = found = await self._collect_when_due()
+            if found is not None and found.outcome == "failed":
+                raise ReaperError(f"the collection failed, so nothing was deleted: {found.detail}")
 
     async def _plan(self) -> None:
         """Read and plan, repository by repository, into the spool; then look at the whole."""
@@ -222,7 +181,7 @@ class Run:
             self._client,
             self._store,
             registry=self._options.registry,
-            now=self._started,
+            now=self._run.started,
             concurrency=self._options.concurrency,
             is_short=self._is_short,
         )
@@ -231,7 +190,7 @@ class Run:
             self._store,
             inventory,
             self._options.scope,
-            now=self._started,
+            now=self._run.started,
             in_use=self._in_use,
             books=self._books,
             probe=not self._options.dry_run,
@@ -240,14 +199,14 @@ class Run:
         async with aclosing(planner.plans()) as plans:
             async for entry, done, total in plans:
                 self._progress("read", done, total)
-                if self._stop.is_set():
-                    raise _Stopped
+                if self._run.stop.is_set():
+                    raise Stopped
                 if entry is not None:
                     self._planned.append(entry)
                     if entry.plan is not None:
                         named.add(entry.plan)
         self._books.trip(*check_run(self._books.total, self._options.guard))
-        self._plan_id = named.name(self._books.trips)
+        self._run.plan_id = named.name(self._books.trips)
         if self._accept():
             await inventory.believe()
 
@@ -275,8 +234,8 @@ class Run:
         facts, key = self._store.observations, f"accepted {accepted}"
         unknown = [trip for trip in self._books.trips if trip.guard in NOT_ACCEPTABLE]
         used = facts.fact(self._options.registry, key)
-        if accepted != self._plan_id:
-            self._books.note(f"--accept {accepted} is for another plan; this one is {self._plan_id}")
+        if accepted != self._run.plan_id:
+            self._books.note(f"--accept {accepted} is for another plan; this one is {self._run.plan_id}")
         elif used is not None:
             self._books.note(f"--accept {accepted} was used before, by run {used}")
         elif unknown:
@@ -288,41 +247,26 @@ class Run:
                 return True
         return False
 
-    async def _sweep(self, lock: WriterLock) -> None:
+    async def _sweep(self, may_write: Callable[[], None]) -> None:
         if self._books.trips:
             return
-
-        def may_write() -> None:
-            lock.check()
-            self._leads()
-
-        sweeper = Sweeper(
+        sweeping = Sweeping(
+            self._run,
             self._client,
             self._store,
-            registry=self._options.registry,
-            run_id=self.run_id,
-            clock=self._clock,
-            may_write=may_write,
-            concurrency=self._options.concurrency,
-            planned_at=self._started,
-        )
-        sweeping = Sweeping(
-            sweeper,
-            self._store,
             in_use=self._in_use,
-            books=self._books,
-            stop=self._stop,
+            may_write=may_write,
+            planned_at=self._run.started,
+            concurrency=self._options.concurrency,
             progress=self._progress,
         )
         if await sweeping.blind():
             return
-        self._swept = Spool()
-        steps = sum(len(entry.plan.steps) for entry in self._planned if entry.plan)
-        async with aclosing(sweeping.carry_out(self._planned, steps)) as entries:
+        self._run.entries = Spool()
+        async with aclosing(sweeping.carry_out(self._planned)) as entries:
             async for entry in entries:
-                self._swept.append(entry)
+                self._run.entries.append(entry)
                 self._remember(entry.report)
-        self._failure = sweeping.failure
 
     def _remember(self, report: RepositoryReport) -> None:
         """Remember the decisions: the next run compares them with its own when policies have changed."""
@@ -332,32 +276,3 @@ class Run:
             self._store.observations.record_decisions(
                 self._options.registry, report.name, policies_digest(matching), kept
             )
-
-    def _report(self) -> RunReport:
-        books = self._books
-        return RunReport(
-            run_id=self.run_id,
-            registry=self._options.registry,
-            dry_run=self._options.dry_run,
-            started_at=self._started,
-            finished_at=self._clock(),
-            outcome=books.outcome(self._failure, stopped=self._stop.is_set()),
-            summary=books.summary,
-            guards=[GuardReport(trip.guard, trip.message, trip.repository) for trip in books.trips],
-            collection=self._collection,
-            settled=self._settled,
-            error=_line(self._failure),
-            notes=books.notes,
-            plan_id=self._plan_id,
-            repositories=SpooledReports(self._swept if self._swept is not None else self._planned),
-        )
-
-
-class _Stopped(Exception):  # noqa: N818 - a signal, not an error
-    """Somebody asked the run to stop."""
-
-
-def _line(error: ReaperError | None) -> str | None:
-    if error is None:
-        return None
-    return f"{error.message} ({error.hint})" if error.hint else error.message

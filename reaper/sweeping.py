@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 
-from reaper.books import Books, skipped_in
+from reaper.books import skipped_in
 from reaper.core.errors import ReaperError
 from reaper.core.manifest import Manifest, ManifestError, parse_manifest
 from reaper.core.plan import RepositoryPlan, Step
 from reaper.in_use import InUseGuard
+from reaper.ongoing import OngoingRun
 from reaper.progress import Progress, silent
+from reaper.registry import RegistryClient
 from reaper.report.spool import SpooledRepository
 from reaper.store import Store
 from reaper.sweep import Outcome, StepResult, Sweeper
 
 
 class Sweeping:
-    """The sweep of one run: all of its repositories. ``stop`` ends it between two steps."""
+    """The sweep of ``run``: all of its repositories, as they were at ``planned_at``.
+
+    ``may_write`` is called directly before each change, and raises when the right to make it is gone. An
+    error that ends the sweep early is the run's failure; what was done before is reported all the same.
+    """
 
     def __init__(
         self,
-        sweeper: Sweeper,
+        run: OngoingRun,
+        client: RegistryClient,
         store: Store,
         *,
         in_use: InUseGuard,
-        books: Books,
-        stop: threading.Event,
+        may_write: Callable[[], None],
+        planned_at: datetime,
+        concurrency: int,
         progress: Progress = silent,
     ) -> None:
-        self._sweeper = sweeper
+        self._sweeper = Sweeper(
+            client,
+            store,
+            registry=run.registry,
+            run_id=run.id,
+            clock=run.clock,
+            may_write=may_write,
+            concurrency=concurrency,
+            planned_at=planned_at,
+        )
+        self._run = run
         self._store = store
         self._in_use = in_use
-        self._books = books
-        self._stop = stop
+        self._books = run.books
         self._progress = progress
-        #: What ended the sweep early. What was done before is reported all the same.
-        self.failure: ReaperError | None = None
 
     async def blind(self) -> bool:
         """Tell whether nothing may be deleted because it is not known (any more) what is in use."""
         return await self._blind() is not None
 
     async def carry_out(
-        self, entries: Iterable[SpooledRepository], steps: int
+        self, entries: Iterable[SpooledRepository]
     ) -> AsyncGenerator[SpooledRepository, None]:
-        """Yield each repository with what became of its plan; ``steps`` is how many there are in all."""
-        done = 0
+        """Yield each repository with what became of its plan; ``entries`` are read twice."""
+        steps, done = sum(len(entry.plan.steps) for entry in entries if entry.plan), 0
         for entry in entries:
-            if entry.plan is None or self.failure is not None or self._stop.is_set():
+            if entry.plan is None or self._run.failure is not None or self._run.stop.is_set():
                 yield entry
                 continue
             # A step that is undone by a last look comes a second time.
@@ -61,10 +76,10 @@ class Sweeping:
                         done += result.step not in results
                         results[result.step] = result
                         self._progress("delete", done, steps)
-                        if self._stop.is_set():
+                        if self._run.stop.is_set():
                             break
             except ReaperError as failure:
-                self.failure = failure
+                self._run.failure = failure
             report = self._books.swept(entry.report, list(results.values()))
             self._books.ledger.keep(self._stored(skipped_in(report.manifests)))
             yield SpooledRepository(report)

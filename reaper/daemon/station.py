@@ -142,6 +142,7 @@ class Station:
     async def _run_once(self, only: frozenset[str] | None) -> Notice:
         settings, registry = self._settings, self._registry
         async with self._client(read_only=settings.dry_run) as client:
+            collection = self._collection(client)
             run = Run(
                 client,
                 self._store,
@@ -153,7 +154,8 @@ class Station:
                     concurrency=registry.concurrency,
                     command="serve",
                 ),
-                collect=self._collection(client).before_run,
+                collect=collection.before_run,
+                recover=collection.recover,
                 protector=protector_for(settings, registry, self._store, on_read=self._on_source),
                 may_write=self._may_write,
                 clock=self._clock,
@@ -166,7 +168,8 @@ class Station:
             finally:
                 self._run = None
                 run.close()
-            await tidy(self._store, client.url, self._clock(), retention_for(settings))
+            if not settings.dry_run:
+                await tidy(self._store, client.url, self._clock(), retention_for(settings))
             self._recorder.run_finished(report, run.counts)
             return self._notice(report.outcome, report.run_id, report.started_at, report=report)
 
