@@ -23,6 +23,7 @@ from reaper.collect import (
 from reaper.collect.base import Tally
 from reaper.core.duration import format_duration
 from reaper.core.manifest import ManifestError, parse_manifest
+from reaper.mend import mend
 from reaper.registry import RegistryClient, RegistryMode
 from reaper.report.model import CollectionReport
 from reaper.store import State, Store
@@ -213,17 +214,23 @@ class Collection:
     async def _verify(self) -> Sequence[str]:
         """Return what cannot be pulled, apart from what could not be pulled at the last look either.
 
-        Old damage is not the collection's doing, and must not keep the disk from being freed for ever.
+        Old damage is not the collection's doing, and must not keep the disk from being freed for ever. What
+        reaper remembers of the damaged is put back; it was damaged all the same, and is said to have been.
         """
         found = await verify(self._client, None, concurrency=self._concurrency)
-        damages = [str(damage) for damage in found.damages]
+        changed = await mend(self._client, self._store, self._registry, found.damages)
+        left = await verify(self._client, sorted(changed), concurrency=self._concurrency)
+        still = [*(damage for damage in found.damages if damage.repository not in changed), *left.damages]
+        mended = [f"{damage}; it was put back" for damage in found.damages if damage not in still]
+        damages = [str(damage) for damage in still]
         facts = self._store.observations
         earlier = await asyncio.to_thread(facts.fact, self._registry, _DAMAGE)
         known = json.loads(earlier) if earlier else []
         noted = json.dumps(damages[:_DAMAGES_REMEMBERED])
         await asyncio.to_thread(facts.set_fact, self._registry, _DAMAGE, noted)
-        self._watch.verified(len(damages) + len(found.errors))
-        return [*(damage for damage in damages if damage not in known), *found.errors]
+        errors = [*found.errors, *left.errors]
+        self._watch.verified(len(damages) + len(errors))
+        return [*(damage for damage in damages if damage not in known), *mended, *errors]
 
     async def _has_repositories(self) -> bool:
         async for _ in self._client.repositories():

@@ -181,6 +181,14 @@ class Journal:
         entries = self._entries(select(journal).where(journal.c.id == entry_id))
         return entries[0] if entries else None
 
+    def newest(self, registry: str, repository: str, digest: str) -> JournalEntry | None:
+        """Return the last entry of a manifest, whatever became of it, or None where there is none."""
+        query = select(journal).where(
+            journal.c.registry == registry, journal.c.repository == repository, journal.c.digest == digest
+        )
+        entries = self._entries(query.order_by(journal.c.id.desc()).limit(1))
+        return entries[0] if entries else None
+
     def pending(self, registry: str) -> list[JournalEntry]:
         """Return what was begun and whose end is unknown, oldest first: empty but after a crash."""
         return self._in_state(registry, State.PENDING)

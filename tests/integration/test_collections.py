@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from devtools.registry import RegistryServer
 from reaper.collect import Phase
 from reaper.collection import cut_short
 from reaper.store import open_store
+from tests.collect.storage import blob_path
 from tests.e2e.conftest import REAPER, Ended, Site
 
 OLD, NEWER = build_image(seed="old", layers=[30_000]), build_image(seed="newer")
@@ -205,3 +207,38 @@ def refuses_pushes(site: Collected) -> bool:
         "PUT", "/v2/app/manifests/x", {201, 405}, OLD.body, {"Content-Type": OLD.media_type}
     )
     return answer.status == 405
+
+
+def test_a_manifest_that_a_collection_loses_is_named_and_put_back(site: Collected, tmp_path: Path) -> None:
+    index = build_index([NEWER])
+    site.json("run")
+    site.collect("0s", faulty_collector(site, tmp_path, [index.digest, NEWER.digest]))
+    row = site.gc(code=1)
+    assert row["outcome"] == "failed"
+    assert "damaged: app:new: manifest" in row["detail"]
+    assert row["detail"].endswith("; it was put back")
+    assert site.reaper("verify").code == 0
+    site.collect("0s")
+    assert site.gc()["outcome"] == "nothing"
+
+
+def test_what_nothing_can_bring_back_stays_named(site: Collected, tmp_path: Path) -> None:
+    layer = NEWER.blobs[1].digest
+    site.json("run")
+    site.collect("0s", faulty_collector(site, tmp_path, [NEWER.digest, layer]))
+    row = site.gc(code=1)
+    assert f"child {NEWER.digest} is not found" in row["detail"]
+    assert "put back" not in row["detail"]
+    assert site.reaper("verify").code == 1
+
+
+def faulty_collector(site: Collected, folder: Path, swept: list[str]) -> list[str]:
+    """Return the command of a collector that sweeps too much: ``swept`` go as well."""
+    files = shlex.join(str(blob_path(site.server.storage, digest)) for digest in swept)
+    script = folder / "collector"
+    script.write_text(
+        f'#!/bin/sh\n{shlex.join(site.command)} "$@" || exit\n'
+        f'case "$*" in *dry-run*) ;; *) rm {files} ;; esac\n'
+    )
+    script.chmod(0o755)
+    return [str(script)]

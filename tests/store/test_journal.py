@@ -90,6 +90,29 @@ def test_an_unknown_entry(store: Store) -> None:
         store.journal.mark(1, State.DELETED, AT)
 
 
+def test_the_newest_entry_of_a_manifest_whatever_became_of_it(store: Store) -> None:
+    entry_in(store, State.RESTORED)
+    newest = entry_in(store, State.COLLECTED)
+    entry_in(store, State.DELETED, repository="team/other")
+    entry_in(store, State.DELETED, registry="https://other")
+    found = store.journal.newest(REGISTRY, "team/app", digest("a"))
+    assert found is not None
+    assert (found.id, found.state) == (newest, State.COLLECTED)
+    assert store.journal.newest(REGISTRY, "team/app", digest("b")) is None
+
+
+def test_the_tags_that_went_are_those_of_the_last_word(store: Store) -> None:
+    number = store.journal.begin(new_entry())
+    store.journal.mark(number, State.DELETED, AT, tags=["v1", "v1.0", "pushed-meanwhile"])
+    store.journal.mark(number, State.RESTORING, AT)
+    found = store.journal.get(number)
+    assert found is not None
+    assert found.tags == ("v1", "v1.0", "pushed-meanwhile")
+    assert ids(store.journal.undoable(REGISTRY, tag="pushed-meanwhile")) == []
+    store.journal.mark(number, State.DELETED, AT)
+    assert ids(store.journal.undoable(REGISTRY, tag="pushed-meanwhile")) == [number]
+
+
 def test_what_is_begun_comes_oldest_first_and_of_one_registry(store: Store) -> None:
     first, second = entry_in(store, State.PENDING, 1), entry_in(store, State.PENDING, 2)
     entry_in(store, State.PENDING, 3, registry="https://other")
