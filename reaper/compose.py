@@ -234,6 +234,7 @@ def _kinds(cluster: ClusterSettings) -> Iterator[Kind]:
         yield Kind(str(resource), resource, tuple(found.paths), optional=found.optional)
 
 
-def retention_for(settings: Settings) -> Retention:
-    """Return how long the store keeps what is over."""
-    return Retention(settings.store.keep_journal, settings.store.keep_runs)
+def retention_for(settings: Settings, registry: RegistrySettings) -> Retention:
+    """Return how long the store keeps what is over of ``registry``."""
+    store = settings.store
+    return Retention(store.keep_journal, store.keep_runs, unseen_collections=registry.collect.via == "none")

@@ -19,10 +19,15 @@ _EVERY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long the store keeps what is over: closed entries of the journal, and runs with their reports."""
+    """How long the store keeps what is over: closed entries of the journal, and runs with their reports.
+
+    ``unseen_collections``: whether others collect the registry, and reaper never hears of it. What was
+    deleted ``journal`` ago is then taken to be collected.
+    """
 
     journal: timedelta = timedelta(days=90)
     runs: timedelta = timedelta(days=400)
+    unseen_collections: bool = False
 
 
 async def tidy(store: Store, registry: str, now: datetime, keep: Retention) -> None:
@@ -39,6 +44,8 @@ async def tidy(store: Store, registry: str, now: datetime, keep: Retention) -> N
     if last is not None and now - datetime.fromisoformat(last) < _EVERY:
         return
     await asyncio.to_thread(facts.set_fact, registry, _TIDIED, now.isoformat())
+    if keep.unseen_collections:
+        await asyncio.to_thread(store.journal.mark_collected, registry, now - keep.journal, now)
     entries = await asyncio.to_thread(store.journal.prune, registry, now - keep.journal)
     runs = await asyncio.to_thread(store.runs.prune, registry, now - keep.runs)
     manifests = await asyncio.to_thread(store.manifests.prune)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_a_run_is_kept_as_long_as_something_of_it_can_be_undone(store: Store) ->
     deleted(store, "run-2")
     asyncio.run(tidy(store, REGISTRY, AT + 101 * DAY, KEEP))
     assert [run.id for run in store.runs.recent(10, REGISTRY)] == ["run-2"]
+
+
+def test_where_nobody_tells_of_collections_old_deletes_count_as_collected(store: Store) -> None:
+    keep = replace(KEEP, unseen_collections=True)
+    entry = deleted(store, "run-1")
+    asyncio.run(tidy(store, REGISTRY, AT + 29 * DAY, keep))
+    assert store.journal.count_by_state(REGISTRY)[State.DELETED] == 1
+    asyncio.run(tidy(store, REGISTRY, AT + 31 * DAY, keep))
+    assert store.journal.count_by_state(REGISTRY)[State.COLLECTED] == 1
+    asyncio.run(tidy(store, REGISTRY, AT + 62 * DAY, keep))
+    assert store.journal.get(entry) is None
 
 
 def test_once_a_day_is_enough(store: Store) -> None:

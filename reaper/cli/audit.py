@@ -107,7 +107,7 @@ def run(
                 report = await run.execute()
             try:
                 if not dry_run:
-                    await tidy(opened.store, opened.key, utc_now(), retention_for(settings))
+                    await tidy(opened.store, opened.key, utc_now(), retention_for(settings, opened.registry))
                 if save is not None:
                     save_plan(run, save)
                 ended = show_report(common, report)

@@ -87,7 +87,8 @@ class StoreSettings(Checked):
     )
     keep_journal: SomeDuration = Field(
         default=timedelta(days=90),
-        description="How long the journal keeps what can no longer be undone, or was. The rest stays.",
+        description="How long the journal keeps what can no longer be undone, or was. The rest stays; where "
+        "the registry collects by itself (`via: none`), deletes so old count as collected.",
     )
     keep_runs: SomeDuration = Field(
         default=timedelta(days=400), description="How long runs and their reports are kept."

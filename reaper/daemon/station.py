@@ -169,7 +169,7 @@ class Station:
                 self._run = None
                 run.close()
             if not settings.dry_run:
-                await tidy(self._store, client.url, self._clock(), retention_for(settings))
+                await tidy(self._store, client.url, self._clock(), retention_for(settings, registry))
             self._recorder.run_finished(report, run.counts)
             return self._notice(report.outcome, report.run_id, report.started_at, report=report)
 
