@@ -31,14 +31,17 @@ from reaper.protect import (
 )
 from reaper.registry import (
     NOBODY,
+    Address,
     Credentials,
+    Logins,
     Observer,
-    OneLogin,
     Patience,
+    Place,
     RegistryClient,
     RegistryOptions,
+    SettingsSource,
     TLSOptions,
-    find_credentials,
+    logins_of,
     parse_address,
 )
 from reaper.run import utc_now
@@ -52,19 +55,17 @@ def registry_options(
     docker_config: Path | None = None,
     observer: Observer = NOBODY,
 ) -> RegistryOptions:
-    """Return what the client needs to know of ``registry``; ``docker_config`` goes before the settings'.
+    """Return what the client needs to know of ``registry``; ``docker_config`` is the option's.
 
-    Secrets are read from their files now.
+    Logins are read when the client is opened.
 
     Raises:
         InvalidInputError: the registry's address is not valid.
-        ReaperError: a secret cannot be read.
     """
     address = parse_address(registry.url)
-    folder = docker_config or registry.docker_config
     return RegistryOptions(
         address=address,
-        logins=OneLogin(_login(registry) or find_credentials(address, docker_config=folder)),
+        logins=_logins(registry, address, docker_config),
         tls=TLSOptions(
             ca_file=registry.ca_file,
             client_cert_file=registry.client_cert_file,
@@ -80,13 +81,20 @@ def registry_options(
     )
 
 
-def _login(registry: RegistrySettings) -> Credentials | None:
-    """Return the login that the settings themselves name."""
-    login = registry.credentials()
-    if login is None:
-        return None
+def _logins(registry: RegistrySettings, address: Address, docker_config: Path | None) -> Logins:
+    """Return where logins come from; ``docker_config`` goes before the settings' of that name."""
     source = f"the settings of registry {registry.name}"
-    return Credentials(source, login.username, login.password, login.token)
+
+    def read() -> Credentials | None:
+        login = registry.credentials()
+        return Credentials(source, login.username, login.password, login.token) if login else None
+
+    chosen = None
+    if docker_config is not None:
+        chosen = Place(docker_config, "--docker-config", chosen=True)
+    elif registry.docker_config is not None:
+        chosen = Place(registry.docker_config, f"docker_config of registry {registry.name}", chosen=True)
+    return logins_of(address, SettingsSource(source, read), chosen)
 
 
 def collection_for(

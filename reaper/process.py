@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, Final, TypeVar
@@ -57,8 +58,12 @@ async def run_read(command: Sequence[str], on_output: Callable[[bytes], None], *
     return _exit_code(process)
 
 
-async def run_output(command: Sequence[str], *, limit: float, max_bytes: int) -> tuple[int, bytes, str]:
+async def run_output(
+    command: Sequence[str], *, limit: float, max_bytes: int, stdin: bytes = b""
+) -> tuple[int, bytes, str]:
     """Run ``command`` to its end; return its exit code, its whole output, and the end of its error output.
+
+    ``stdin`` is what it can read.
 
     Raises:
         ProcessError: it could not be started, took longer than ``limit`` seconds, printed more than
@@ -71,8 +76,10 @@ async def run_output(command: Sequence[str], *, limit: float, max_bytes: int) ->
         if len(output) > max_bytes:
             raise ProcessError(f"{command[0]} printed more than {max_bytes} bytes and was ended")
 
-    with tempfile.TemporaryFile() as errors:
-        async with _pipe() as (reader, write_end), _started(command, write_end, errors) as process:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        async with _pipe() as (reader, write_end), _started(command, write_end, errors, given) as process:
             write_end.close()
             whole = await _read_to_end(command, process, reader, keep, limit)
         if not whole:
@@ -147,13 +154,13 @@ async def _read(reader: asyncio.StreamReader, on_output: Callable[[bytes], None]
 
 @asynccontextmanager
 async def _started(
-    command: Sequence[str], output: IO[bytes], errors: IO[bytes]
+    command: Sequence[str], output: IO[bytes], errors: IO[bytes], given: IO[bytes] | int = DEVNULL
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start ``command`` in a process group of its own, which ends with the block, however that ends."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=given,
             stdout=output,
             stderr=errors,
             start_new_session=True,

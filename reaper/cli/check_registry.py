@@ -10,46 +10,84 @@ from reaper.cli.options import Common
 
 if TYPE_CHECKING:
     from reaper.config.settings import Settings
+    from reaper.core.errors import ReaperError
+    from reaper.registry import Look, RegistryClient, RegistryOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RegistryCheck:
-    """What was found out. ``login`` is None for anonymous."""
+    """What was found out. ``error`` is why there is no more."""
 
     url: str
-    login: str | None
-    repositories: int
+    logins: list[Look]
+    repositories: int | None = None
+    error: ReaperError | None = None
+
+    @property
+    def login(self) -> str:
+        """Who reaper is for the registry itself."""
+        return next((str(look.login) for look in self.logins if look.login), "anonymous")
 
     def lines(self) -> Iterator[str]:
         """Yield what a person reads."""
         from reaper.report.text import count, safe
 
-        repositories = count(self.repositories, "repository", "repositories")
-        yield safe(f"registry {self.url}: {repositories}, login {self.login or 'anonymous'}")
+        for look in self.logins:
+            what = f"{look.login.who}, used" if look.login else look.finding.value
+            yield safe(f"login: {look.source}: {what}")
+        if self.repositories is not None:
+            repositories = count(self.repositories, "repository", "repositories")
+            yield safe(f"registry {self.url}: {repositories}, login {self.login}")
 
     def document(self) -> dict[str, Any]:
         """Return the same for a program."""
-        return {"url": self.url, "login": self.login or "anonymous", "repositories": self.repositories}
+        return {
+            "url": self.url,
+            "login": self.login,
+            "login_sources": [
+                {
+                    "source": look.source,
+                    "found": look.finding.value,
+                    "username": look.login.username if look.login else None,
+                    "used": look.login is not None,
+                }
+                for look in self.logins
+            ],
+            "repositories": self.repositories,
+            "error": self.error.message if self.error else None,
+        }
 
 
 def check_registry(common: Common, settings: Settings) -> RegistryCheck:
     """Return what the chosen registry says to the login.
 
     Raises:
-        ReaperError: it cannot be read.
+        ReaperError: there is no such registry, or its address is not valid.
     """
     from reaper.cli.session import run_async
     from reaper.compose import registry_options
-    from reaper.registry import RegistryClient
 
     registry = settings.registry(common.registry)
     options = registry_options(registry, read_only=True, docker_config=common.docker_config)
+    return run_async(_examine(options))
 
-    async def work() -> RegistryCheck:
-        async with RegistryClient(options) as client:
-            await client.ping()
-            names = [name async for name in client.repositories()]
-            login = await options.logins.find(None)
-            return RegistryCheck(client.url, str(login) if login else None, len(names))
 
-    return run_async(work())
+async def _examine(options: RegistryOptions) -> RegistryCheck:
+    from reaper.core.errors import ReaperError
+    from reaper.registry import RegistryClient
+
+    logins = await options.logins.looks(None)
+    found = RegistryCheck(options.address.url, logins, error=next((x.error for x in logins if x.error), None))
+    if found.error is None:
+        try:
+            async with RegistryClient(options) as client:
+                await _ask(client, found)
+        except ReaperError as error:
+            # Where the login is from helps most when it is refused.
+            found.error = error
+    return found
+
+
+async def _ask(client: RegistryClient, found: RegistryCheck) -> None:
+    await client.ping()
+    found.repositories = len([name async for name in client.repositories()])

@@ -54,6 +54,8 @@ def register(app: typer.Typer) -> None:
         _show(common, found)
         if found.problems:
             raise typer.Exit(Exit.USAGE)
+        if found.registry and found.registry.error:
+            raise found.registry.error
 
     @command(app, "schema")
     def schema(

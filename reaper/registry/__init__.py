@@ -8,12 +8,12 @@ from reaper.registry.client import (
     RegistryMode,
     Resolved,
 )
-from reaper.registry.credentials import NO_LOGIN, Credentials, Logins, OneLogin
-from reaper.registry.docker_config import find_credentials
+from reaper.registry.credentials import NO_LOGIN, Credentials, Finding, Logins, Look, OneLogin
 from reaper.registry.errors import (
     AuthenticationError,
     DeletesDisabledError,
     DeniedError,
+    LoginError,
     NotARegistryError,
     NotFoundError,
     ProtocolError,
@@ -29,6 +29,7 @@ from reaper.registry.errors import (
     UnsupportedError,
     WriteRefusedError,
 )
+from reaper.registry.login_sources import Place, SettingsSource, logins_of
 from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.options import RegistryOptions
 from reaper.registry.tls import TLSOptions
@@ -43,12 +44,16 @@ __all__ = [
     "Deleted",
     "DeletesDisabledError",
     "DeniedError",
+    "Finding",
+    "LoginError",
     "Logins",
+    "Look",
     "NotARegistryError",
     "NotFoundError",
     "Observer",
     "OneLogin",
     "Patience",
+    "Place",
     "ProtocolError",
     "RawManifest",
     "ReadOnlyRegistryError",
@@ -58,6 +63,7 @@ __all__ = [
     "RegistryOptions",
     "Resolved",
     "ServerError",
+    "SettingsSource",
     "SilentError",
     "TLSError",
     "TLSOptions",
@@ -67,6 +73,6 @@ __all__ = [
     "UnreachableError",
     "UnsupportedError",
     "WriteRefusedError",
-    "find_credentials",
+    "logins_of",
     "parse_address",
 ]

@@ -89,6 +89,12 @@ class RegistryClient:
         self._referrers_api: bool | None = None
 
     async def __aenter__(self) -> Self:
+        """Read the login, so that one that cannot be read ends things before they begin.
+
+        Raises:
+            ReaperError: it cannot be read.
+        """
+        await self._options.logins.find(None)
         return self
 
     async def __aexit__(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
+
+from reaper.core.errors import ReaperError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,13 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
     identity_token: str | None = field(default=None, repr=False)
 
+    @property
+    def who(self) -> str:
+        """Whose login it is."""
+        return f"user {self.username}" if self.username else "a token"
+
     def __str__(self) -> str:
-        who = f"user {self.username}" if self.username else "a token"
-        return f"{who} from {self.source}"
+        return f"{self.who} from {self.source}"
 
     def basic(self) -> str | None:
         """Return the value of a Basic ``Authorization`` header (RFC 7617), or None without a password."""
@@ -31,15 +38,46 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
+class Finding(StrEnum):
+    """What a source of logins had for a registry."""
+
+    LOGIN = "login"
+    NO_LOGIN = "no login"
+    ABSENT = "absent"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+    NOT_ASKED = "not looked at"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at one source.
+
+    ``login`` is there with Finding.LOGIN, and then it is the one that is used; ``error`` with Finding.FAILED.
+    """
+
+    source: str
+    finding: Finding
+    login: Credentials | None = None
+    error: ReaperError | None = None
+
+
 class Logins(Protocol):
     """Knows the login for each part of one registry."""
 
-    async def find(self, repository: str | None) -> Credentials | None:
+    async def find(self, repository: str | None, *, refused: Credentials | None = None) -> Credentials | None:
         """Return the login for ``repository``, or for the registry itself (None); None means anonymous.
+
+        With ``refused``, a login that was refused just now, where logins come from is looked at anew, since
+        it may have changed; the same login is returned where it has not.
 
         Raises:
             ReaperError: the login is there, but cannot be read.
         """
+        ...
+
+    async def looks(self, repository: str | None) -> list[Look]:
+        """Return what each source has, in order, up to where `find` returns a login or raises an error."""
         ...
 
 
@@ -49,10 +87,16 @@ class OneLogin:
 
     credentials: Credentials | None = None
 
-    async def find(self, repository: str | None) -> Credentials | None:
+    async def find(self, repository: str | None, *, refused: Credentials | None = None) -> Credentials | None:
         """Return the login."""
-        del repository
+        del repository, refused
         return self.credentials
+
+    async def looks(self, repository: str | None) -> list[Look]:
+        """Return the login's source."""
+        del repository
+        login = self.credentials
+        return [Look(login.source, Finding.LOGIN, login)] if login else []
 
 
 NO_LOGIN = OneLogin()

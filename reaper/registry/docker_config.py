@@ -1,4 +1,4 @@
-"""Logins of Docker's ``config.json``."""
+"""Files of logins: Docker's ``config.json``, containers' ``auth.json``, and Kubernetes' secrets."""
 
 from __future__ import annotations
 
@@ -6,88 +6,136 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 from reaper.core.errors import InvalidInputError
 from reaper.registry.address import Address
 from reaper.registry.credentials import Credentials
+from reaper.registry.helper import is_helper
+from reaper.registry.login_keys import Key, of_registry, server_of, server_of_key
 
-_MAX_CONFIG = 1024 * 1024
+_MAX_FILE: Final = 1024 * 1024
+#: Before there was ``auths``, the file was what is in it now.
+_LEGACY: Final = ".dockercfg"
+#: What a folder of such files holds: Docker's, or a Kubernetes secret mounted as it is.
+_NAMES: Final = ("config.json", ".dockerconfigjson", _LEGACY)
 
 
-def find_credentials(address: Address, *, docker_config: Path | None) -> Credentials | None:
-    """Return the login for ``address`` in ``docker_config`` (a folder as for ``docker --config``, or a file).
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A credential helper to ask, and what to ask it for."""
 
-    None stands for ``~/.docker``, which need not exist.
+    name: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFile:
+    """What one file has for one registry, the most particular first."""
+
+    helpers: tuple[tuple[Key, Helper | None], ...] = ()
+    store: Helper | None = None
+    logins: tuple[tuple[Key, Credentials], ...] = ()
+
+    def helper(self, path: str) -> Helper | None:
+        """Return the helper to ask about what keys call ``path``: its own, else the one for all."""
+        for key, helper in self.helpers:
+            if key.covers(path):
+                # One without a name says that this registry's login is not with the helper for all.
+                return helper
+        return self.store
+
+    def login(self, path: str) -> Credentials | None:
+        """Return the login that is written in the file."""
+        return next((login for key, login in self.logins if key.covers(path)), None)
+
+
+def file_of(place: Path) -> Path:
+    """Return the file that ``place`` stands for: itself, or the one of logins in it.
 
     Raises:
-        InvalidInputError: a chosen file is not there, or a file is no Docker configuration.
+        OSError: it cannot be looked at.
     """
-    file = (docker_config or Path.home() / ".docker").expanduser()
-    if file.is_dir() or docker_config is None:
-        file /= "config.json"
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        if docker_config is None:
-            return None
-        raise InvalidInputError(f"{file} is not there", hint="--docker-config names a folder") from None
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
-    return _login_in(_document(content, file), address, file)
+    if not place.is_dir():
+        return place
+    return next((place / name for name in _NAMES if (place / name).exists()), place / _NAMES[0])
 
 
-def _document(content: bytes, file: Path) -> Mapping[str, Any]:
-    if len(content) > _MAX_CONFIG:
+def read_login_file(file: Path, address: Address) -> LoginFile:
+    """Return what ``file`` has for ``address``.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidInputError: it is no such file, or what it has for the registry is wrong. Never with a secret.
+    """
+    with file.open("rb") as opened:
+        content = opened.read(_MAX_FILE + 1)
+    if len(content) > _MAX_FILE:
         raise InvalidInputError(f"{file} is too large for a Docker configuration")
     try:
         document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
         # Without the parser's words: they may quote a secret.
-        raise InvalidInputError(f"{file} is not JSON") from error
+        raise InvalidInputError(f"{file} is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidInputError(f"{file} is not a Docker configuration")
-    return document
+    if file.name == _LEGACY:
+        document = {"auths": document}
+    store = document.get("credsStore") or None
+    return LoginFile(
+        tuple(
+            (key, _helper(name, server_of_key(key), file, "credHelpers"))
+            for key, name in of_registry(_object(document, "credHelpers", file).items(), address)
+        ),
+        _helper(store, server_of(address), file, "credsStore"),
+        tuple(
+            (key, login)
+            for key, entry in of_registry(_object(document, "auths", file).items(), address)
+            if (login := _login(entry, key, file)) is not None
+        ),
+    )
 
 
-def _login_in(document: Mapping[str, Any], address: Address, file: Path) -> Credentials | None:
-    auths = document.get("auths")
-    if auths is None:
+def _object(document: Mapping[str, Any], name: str, file: Path) -> Mapping[str, Any]:
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidInputError(f"{file}: {name} is not an object")
+    return value
+
+
+def _helper(name: object, server: str, file: Path, where: str) -> Helper | None:
+    if name is None or name == "":
         return None
-    if not isinstance(auths, dict):
-        raise InvalidInputError(f"{file}: auths is not an object")
-    wanted = _key(address.host)
-    for key, entry in auths.items():
-        if _key(key) == wanted:
-            if not isinstance(entry, dict):
-                raise InvalidInputError(f"{file}: the entry for {key} is not an object")
-            return _credentials(entry, f"{file}, {key}", file)
-    return None
+    if not isinstance(name, str) or not is_helper(name):
+        hint = "write NAME where the program is docker-credential-NAME"
+        raise InvalidInputError(f"{file}: {where} names no credential helper", hint=hint)
+    return Helper(name, server)
 
 
-def _key(text: str) -> str:
-    """Return the host and port that a key of ``auths`` stands for: with or without scheme and path."""
-    parts = urlsplit(text if "://" in text else f"//{text}")
-    return parts.netloc.rpartition("@")[2].lower()
-
-
-def _credentials(entry: Mapping[str, Any], source: str, file: Path) -> Credentials | None:
+def _login(entry: object, key: Key, file: Path) -> Credentials | None:
+    if not isinstance(entry, dict):
+        raise InvalidInputError(f"{file}: the entry for {key.text} is not an object")
     username, password = _text(entry, "username"), _text(entry, "password")
     encoded = _text(entry, "auth")
     if encoded:
+        wrong = InvalidInputError(f"{file}: auth of {key.text} is not base64 of user:password")
         try:
-            username, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"{file}: an auth entry is not base64 of user:password") from error
+            decoded = base64.b64decode("".join(encoded.split()), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise wrong from None
+        username, colon, password = decoded.partition(":")
         if not colon:
-            raise InvalidInputError(f"{file}: an auth entry is not base64 of user:password")
+            raise wrong
         password = password.rstrip("\x00")
-    identity, registry_token = _text(entry, "identitytoken"), _text(entry, "registrytoken")
-    if not (identity or registry_token or (username and password)):
+    identity, token = _text(entry, "identitytoken"), _text(entry, "registrytoken")
+    if not (identity or token or (username and password)):
+        # Docker leaves an empty entry behind where a helper has the login.
         return None
-    return Credentials(source, username or None, password or None, registry_token, identity)
+    return Credentials(f"{file}, {key.text}", username or None, password or None, token, identity)
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str | None:

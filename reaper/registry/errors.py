@@ -25,6 +25,10 @@ class TLSError(RegistryError):
     """The connection could not be secured."""
 
 
+class LoginError(RegistryError):
+    """There is a login, but it could not be had: its credential helper fails, say."""
+
+
 class AuthenticationError(RegistryError):
     """The registry, or its token server, does not accept the login (401)."""
 

@@ -195,16 +195,29 @@ def test_a_name_cannot_move_the_terminals_cursor(tmp_path: Path) -> None:
     assert "\x1b" not in ended.err
 
 
-def test_with_a_registry_the_login_is_tried(make_registry: MakeRegistry, tmp_path: Path, good: Path) -> None:
+def test_with_a_registry_the_login_is_tried(
+    make_registry: MakeRegistry, tmp_path: Path, home: Path, good: Path
+) -> None:
     server = make_registry(RegistryOptions(htpasswd={"reaper": "right"}))
+    sources = [
+        "login: the settings of registry main: user reaper, used",
+        f"login: {home}/.docker ($DOCKER_CONFIG): not looked at",
+        f"login: {home}/.run/containers/auth.json (containers' own): not looked at",
+        f"login: {home}/.config/containers/auth.json (containers' own): not looked at",
+    ]
     login = "user reaper from the settings of registry main"
-    assert _check_login(server, "right", tmp_path, good).out.splitlines()[-2:] == [
+    assert _check_login(server, "right", tmp_path, good).out.splitlines()[-6:] == [
+        *sources,
         f"registry {server.url}: 0 repositories, login {login}",
         "valid: 1 policy in 1 file",
     ]
     ended = _check_login(server, "wrong-hunter2", tmp_path, good)
-    assert (ended.code, ended.out) == (1, "")
-    assert "hunter2" not in ended.err
+    assert ended.code == 1
+    assert ended.out.splitlines()[-5:] == [*sources, "valid: 1 policy in 1 file"]
+    assert (
+        ended.err.splitlines()[0] == f"reaper: {server.url}/v2/: the login is refused (401), for the registry"
+    )
+    assert "hunter2" not in ended.err + ended.out
     assert not list(tmp_path.glob("*.db"))
 
 
