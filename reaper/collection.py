@@ -24,8 +24,9 @@ from reaper.collect.base import Tally
 from reaper.core.duration import format_duration
 from reaper.core.manifest import ManifestError, parse_manifest
 from reaper.mend import mend
-from reaper.registry import RegistryClient, RegistryMode
+from reaper.registry import NotFoundError, RegistryClient, RegistryMode
 from reaper.report.model import CollectionReport
+from reaper.repositories import Repositories
 from reaper.store import State, Store
 from reaper.verify import verify
 
@@ -88,6 +89,7 @@ class Collection:
         scheduled: bool = False,
         concurrency: int = 16,
         watch: Watch | None = None,
+        repositories: Repositories | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -98,6 +100,7 @@ class Collection:
         self._scheduled = scheduled
         self._concurrency = concurrency
         self._watch = watch or Watch()
+        self._repositories = repositories or Repositories(client)
 
     async def before_run(self) -> CollectionReport | None:
         """Collect at the start of a run, if it is up to runs to do so; put right what was cut short anyway.
@@ -217,7 +220,7 @@ class Collection:
         Old damage is not the collection's doing, and must not keep the disk from being freed for ever. What
         reaper remembers of the damaged is put back; it was damaged all the same, and is said to have been.
         """
-        found = await verify(self._client, None, concurrency=self._concurrency)
+        found = await verify(self._client, listed=self._repositories, concurrency=self._concurrency)
         changed = await mend(self._client, self._store, self._registry, found.damages)
         left = await verify(self._client, sorted(changed), concurrency=self._concurrency)
         still = [*(damage for damage in found.damages if damage.repository not in changed), *left.damages]
@@ -233,8 +236,15 @@ class Collection:
         return [*(damage for damage in damages if damage not in known), *mended, *errors]
 
     async def _has_repositories(self) -> bool:
-        async for _ in self._client.repositories():
-            return True
+        listing = await self._repositories.list()
+        if listing.whole:
+            return bool(listing.names)
+        for name in listing.names:
+            try:
+                if await self._client.tags(name):
+                    return True
+            except NotFoundError:
+                continue
         return False
 
 

@@ -19,6 +19,7 @@ from reaper.inventory import IncompleteError, Inventory
 from reaper.judging import Judgement, judge
 from reaper.progress import Progress, silent
 from reaper.registry import RegistryClient, RegistryError
+from reaper.repositories import Repositories, check_selected
 from reaper.store import Store
 
 REPOSITORIES_AT_ONCE = 8
@@ -73,12 +74,15 @@ class Comparison:
         in_use: Callable[[str], Mapping[str, str]],
         can_untag: bool,
         remembered: bool = False,
+        repositories: Repositories | None = None,
         concurrency: int = 16,
         progress: Progress = silent,
     ) -> None:
         self._client = client
         self._store = store
-        self._inventory = Inventory(client, store, registry=registry, now=now, concurrency=concurrency)
+        self._inventory = Inventory(
+            client, store, registry=registry, now=now, concurrency=concurrency, repositories=repositories
+        )
         self._policies = policies
         self._registry = registry
         self._now = now
@@ -102,10 +106,14 @@ class Comparison:
         """Yield each repository that either set of policies matches, by name.
 
         Raises:
-            RegistryError: the catalog could not be read.
+            InvalidInputError: no repository is among those to compare them on.
+            ReaperError: the repositories could not be listed.
             StoreError: the store could not be used.
         """
-        names = await self._names()
+        names, invalid = await self._names()
+        check_selected(self._policies.repositories, names)
+        for name, error in invalid.items():
+            yield RepositoryComparison(name, errors=(error,))
         done = 0
         async with aclosing(in_order(names, self._compare, limit=REPOSITORIES_AT_ONCE)) as compared:
             async for found in compared:
@@ -114,11 +122,13 @@ class Comparison:
                 if found is not None:
                     yield found
 
-    async def _names(self) -> list[str]:
+    async def _names(self) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Return the repositories, and those that are listed and have no valid name, each with its error."""
         if not self._remembered:
-            return await self._inventory.repositories()
+            listing = await self._inventory.repositories()
+            return listing.names, listing.errors
         known = self._store.observations.repositories(self._registry)
-        return [entry.name for entry in known if entry.last_inventory is not None]
+        return [entry.name for entry in known if entry.last_inventory is not None], {}
 
     async def _compare(self, name: str) -> RepositoryComparison | None:
         chosen = self._policies.repositories.select(name) is not None

@@ -44,6 +44,7 @@ from reaper.registry import (
     logins_of,
     parse_address,
 )
+from reaper.repositories import Named, Repositories
 from reaper.run import utc_now
 from reaper.store import Store
 
@@ -111,7 +112,17 @@ def collection_for(
         scheduled=registry.collect.schedule is not None,
         concurrency=registry.concurrency,
         watch=watch,
+        repositories=repositories_for(registry, client),
     )
+
+
+def repositories_for(registry: RegistrySettings, client: RegistryClient) -> Repositories:
+    """Return what lists the repositories of ``registry``."""
+    named = registry.repositories
+    if named is None:
+        return Repositories(client)
+    limit = named.command_timeout.total_seconds()
+    return Repositories(client, named=Named(named.names, named.file, named.command or (), limit))
 
 
 def collector_for(registry: RegistrySettings, store: Store, url: str) -> Collector:

@@ -23,9 +23,12 @@ from reaper.core.manifest import (
     parse_manifest,
 )
 from reaper.core.policy import Guard
+from reaper.core.product_times import RepositoryTimes
 from reaper.core.reference import subject_of_tag
-from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
-from reaper.registry import NotFoundError, RegistryClient, RegistryError
+from reaper.core.snapshot import ManifestEntry, ProductView, Snapshot, TagEntry
+from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError
+from reaper.registry.products import Fact
+from reaper.repositories import Listing, Repositories
 from reaper.store import CachedManifest, RepositoryRecord, Store
 
 _log = structlog.get_logger(__name__)
@@ -58,6 +61,9 @@ class _Reading:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     configs: dict[str, ImageConfig] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    #: What the registry's product tells, and which that is.
+    times: RepositoryTimes = field(default_factory=RepositoryTimes)
+    product: ProductView | None = None
     #: How many tags of the last inventory are not there any more.
     gone: int = 0
     problems: list[str] = field(default_factory=list)
@@ -78,6 +84,8 @@ class Inventory:
 
     A listing that ``is_short`` is read like any other, but not yet believed: what it lacks is remembered, so
     that the next look finds it missing as well, until `believe` is called.
+
+    ``repositories`` are those of the registry; by default what its catalog lists.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class Inventory:
         now: datetime,
         concurrency: int = 16,
         is_short: IsShort = is_short_by_default,
+        repositories: Repositories | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -96,25 +105,28 @@ class Inventory:
         self._now = now
         self._concurrency = concurrency
         self._is_short = is_short
+        self._repositories = repositories or Repositories(client)
+        self._named_by: str | None = None
         self._doubted: dict[str, _Reading] = {}
         self._not_listed: set[str] = set()
 
-    async def repositories(self) -> list[str]:
-        """Return all repositories of the registry, sorted.
+    async def repositories(self) -> Listing:
+        """Return the repositories of the registry.
 
         Raises:
-            RegistryError: the catalog could not be read to its end.
+            ReaperError: what lists them could not be read to its end.
         """
-        names = sorted([name async for name in self._client.repositories()])
+        listing = await self._repositories.list()
+        self._named_by = None if listing.whole else listing.source
         observations = self._store.observations
         seen = await asyncio.to_thread(observations.repositories, self._registry)
         before = {repository.name for repository in seen if repository.tag_count}
-        gone = before.difference(names)
+        gone = before.difference(listing.names)
         if self._is_short(None, len(before), len(gone)):
             self._not_listed = gone
         elif gone:
             await asyncio.to_thread(observations.not_listed, self._registry, gone)
-        return names
+        return listing
 
     async def believe(self) -> None:
         """Take the listings that were suddenly short for what they are: a person has looked at them."""
@@ -143,6 +155,8 @@ class Inventory:
             reading.problems.append(_TOO_DEEP)
         if with_created and not reading.problems:
             await self._read_configs(reading)
+            # After the tags: what was pushed since is on another digest, or not looked at.
+            await self._read_times(reading)
         short = not reading.problems and self._is_short(repository, len(record.tags), reading.gone)
         if short:
             self._doubted[repository] = reading
@@ -165,6 +179,7 @@ class Inventory:
         reading.problems += [f"manifest {digest} is no longer remembered" for digest in sorted(forgotten)]
         if reading.problems:
             raise IncompleteError(repository, reading.problems, reading.tags)
+        reading.product = await asyncio.to_thread(self._store.products.last, self._registry)
         needed = {below for manifest in reading.manifests.values() for below in _below(manifest)}
         reading.missing |= needed - reading.manifests.keys()
         return self._snapshot(reading, record, await self._left_over(reading, record))
@@ -177,6 +192,7 @@ class Inventory:
             reading.tags,
             reading.manifests.keys(),
             complete=complete,
+            times=reading.times,
         )
 
     async def with_referrers(self, snapshot: Snapshot, digests: Iterable[str]) -> Snapshot:
@@ -234,6 +250,8 @@ class Inventory:
             before = {*record.tags, *(tag.digest for tag in record.tags.values())}
             if await self._existing(reading, before):
                 reading.problems.append(f"tags: {error}, but it had {len(record.tags)} at the last inventory")
+            elif self._named_by is not None and record.inventoried_since is None:
+                reading.problems.append(f"tags: {error}; {self._named_by} may misspell it")
             reading.gone = len(record.tags)
             return
         except RegistryError as error:
@@ -258,6 +276,40 @@ class Inventory:
                 reading.tags[name] = resolved.digest
 
         await collect(names, resolve, limit=self._concurrency)
+
+    async def _read_times(self, reading: _Reading) -> None:
+        """Ask the registry's product for its times. Without them things might look older than they are."""
+        try:
+            product = await self._client.product()
+            if product is None:
+                await self._without_product()
+                return
+            reads = product.reads
+            if reads & {Fact.PUSHED, Fact.PULLED}:
+                times = (await product.times(reading.repository)).believable(self._now)
+                reading.times = times
+        except RegistryError as error:
+            hint = "`product: {name: none}` in the registry's settings does without"
+            reading.problems.append(f"push and pull times: {error} ({hint})")
+            return
+        seen = ProductView(
+            product.name,
+            tells_pushes=Fact.PUSHED in reads,
+            pulls_since=self._now if Fact.PULLED in reads else None,
+            latest_pull=reading.times.latest_pull,
+        )
+        reading.product = await asyncio.to_thread(self._store.products.look, self._registry, seen)
+
+    async def _without_product(self) -> None:
+        """Note that the registry is no product that reaper knows.
+
+        Raises:
+            ProtocolError: it was one, and nobody has said that it is one no more.
+        """
+        last = await asyncio.to_thread(self._store.products.last, self._registry)
+        if last is not None and self._client.may_be_a_product:
+            raise ProtocolError(f"{self._client.url} was {last.name}, and does not answer as such any more")
+        await asyncio.to_thread(self._store.products.forget, self._registry)
 
     async def _read_manifests(self, reading: _Reading, roots: set[str], record: RepositoryRecord) -> None:
         """Read ``roots``, which must be there, and everything below them."""
@@ -422,6 +474,7 @@ class Inventory:
                 pushed_event=seen.pushed_event,
                 pulled=seen.pulled,
                 kept_before=seen.kept,
+                product_pushed=seen.product_pushed,
             )
         manifests = {}
         for digest, manifest in reading.manifests.items():
@@ -435,6 +488,8 @@ class Inventory:
                 untagged_since=known.untagged_since,
                 pushed_event=known.pushed_event,
                 pulled=known.pulled,
+                product_pushed=known.product_pushed,
+                product_pulled=known.product_pulled,
             )
         return Snapshot(
             reading.repository,
@@ -446,6 +501,7 @@ class Inventory:
             inventoried_since=record.inventoried_since,
             pulls_tracked_since=self._store.events.pulls_tracked_since(self._registry, self._now),
             policies_before=record.policies,
+            product=reading.product,
         )
 
 

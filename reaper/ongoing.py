@@ -87,7 +87,6 @@ class OngoingRun:
         except ReaperError as failure:
             # Said by whoever shows the report: a person has not to read it twice.
             self.failure = failure
-            _log.error("run_failed", error=failure.message)
         except Stopped:
             _log.info("run_stopped")
         except asyncio.CancelledError:

@@ -22,6 +22,7 @@ from reaper.judging import judge
 from reaper.registry import RegistryClient, RegistryError
 from reaper.report.build import repository_report, unread_report
 from reaper.report.spool import SpooledRepository
+from reaper.repositories import check_selected
 from reaper.store import Store
 from reaper.sweep import CAN_UNTAG, NO, YES
 
@@ -83,10 +84,23 @@ class Planner:
         Guard rails that a plan runs into are noted in the books.
 
         Raises:
-            RegistryError: the catalog could not be read.
+            InvalidInputError: no repository is among those that the run is about.
+            ReaperError: the repositories could not be listed.
             StoreError: the store could not be used.
         """
-        names = await self._inventory.repositories()
+        listing = await self._inventory.repositories()
+        names = listing.names
+        check_selected(self._scope.repositories, names)
+        if not listing.whole:
+            self._books.note(
+                f"reclaimable bytes are an estimate: {listing.source} says which repositories are looked at, "
+                "and others may share their blobs"
+            )
+        for name, error in listing.errors.items():
+            entry = self._invalid(name, error)
+            if entry is not None:
+                self._books.read(entry)
+                yield entry, 0, len(names)
         policies = self._scope.policies
         matched = {policy.name: sum(policy.matches(name) for name in names) for policy in policies}
         self._books.trip(*check_matches(policies, matched, len(names)))
@@ -137,6 +151,12 @@ class Planner:
         tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
         report = repository_report(snapshot, decisions, plan, tags)
         return SpooledRepository(report, plan if plan.steps else None)
+
+    def _invalid(self, name: str, error: str) -> SpooledRepository | None:
+        """Return the report on what is listed and cannot be looked at, where the run is about it."""
+        self._books.note("reclaimable bytes may be less: a repository could not be read completely")
+        mine = self._scope.repositories.select(name) is not None
+        return self._unread(name, (), {}, (error,)) if mine else None
 
     def _unread(
         self, name: str, matching: Sequence[Policy], tags: Mapping[str, str], problems: Sequence[str]

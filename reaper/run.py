@@ -26,6 +26,7 @@ from reaper.registry import RegistryClient
 from reaper.report.model import CollectionReport, RepositoryReport, RunReport
 from reaper.report.plan_file import PlanFile, planned
 from reaper.report.spool import Spool
+from reaper.repositories import Repositories
 from reaper.store import Store
 from reaper.sweep import settle
 from reaper.sweeping import Sweeping
@@ -63,9 +64,9 @@ class Run:
 
     ``recover`` puts the registry back, reachable or not, where a collection was cut short.
     ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``protector`` knows
-    the images in use. ``may_write`` is called directly before each change, and raises when the right to make
-    it is gone; the store's lock is asked besides. The report reads from a temporary file: close the run when
-    the report is written.
+    the images in use, ``repositories`` which there are (by default those of the catalog). ``may_write`` is
+    called directly before each change, and raises when the right to make it is gone; the store's lock is asked
+    besides. The report reads from a temporary file: close the run when the report is written.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Run:
         collect: Callable[[], Awaitable[CollectionReport | None]] | None = None,
         recover: Callable[[], Awaitable[None]] | None = None,
         protector: Protector | None = None,
+        repositories: Repositories | None = None,
         may_write: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = silent,
@@ -86,6 +88,7 @@ class Run:
         self._options = options
         self._collect_when_due = collect
         self._recover = recover
+        self._repositories = repositories
         self._in_use = InUseGuard(protector, store, options.scope.policies)
         self._leads = may_write
         self._clock = clock
@@ -107,6 +110,11 @@ class Run:
             if may_write is not None and run.failure is None and not run.stop.is_set():
                 await run.attempt(self._sweep(may_write))
         return run.finish()
+
+    @property
+    def failure(self) -> ReaperError | None:
+        """What ended the run early."""
+        return self._run.failure
 
     @property
     def run_id(self) -> str:
@@ -184,6 +192,7 @@ class Run:
             now=self._run.started,
             concurrency=self._options.concurrency,
             is_short=self._is_short,
+            repositories=self._repositories,
         )
         planner = Planner(
             self._client,

@@ -17,6 +17,7 @@ from reaper.concurrency import collect, in_order
 from reaper.core.manifest import Descriptor, Manifest, ManifestError, parse_manifest
 from reaper.progress import Progress, silent
 from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError, TruncatedError
+from reaper.repositories import Repositories
 
 #: How many repositories are looked at side by side, so that small ones do not wait for each answer in turn.
 REPOSITORIES_AT_ONCE: Final = 8
@@ -89,6 +90,7 @@ async def verify(
     client: RegistryClient,
     repositories: Sequence[str] | None = None,
     *,
+    listed: Repositories | None = None,
     deep: bool = False,
     concurrency: int = 16,
     progress: Progress = silent,
@@ -96,11 +98,13 @@ async def verify(
     """Verify all repositories, or those named, and return the whole report.
 
     Raises:
-        RegistryError: the catalog could not be read.
+        ReaperError: the repositories could not be listed.
     """
     report = VerifyReport()
     async with aclosing(
-        verify_each(client, repositories, deep=deep, concurrency=concurrency, progress=progress)
+        verify_each(
+            client, repositories, listed=listed, deep=deep, concurrency=concurrency, progress=progress
+        )
     ) as checks:
         async for check in checks:
             report.add(check)
@@ -111,22 +115,28 @@ async def verify_each(
     client: RegistryClient,
     repositories: Sequence[str] | None = None,
     *,
+    listed: Repositories | None = None,
     deep: bool = False,
     concurrency: int = 16,
     progress: Progress = silent,
 ) -> AsyncGenerator[RepositoryCheck, None]:
     """Verify one repository after another; the client bounds how many requests are under way.
 
-    Memory is bounded by the largest repositories, not by their number.
+    Without ``repositories`` it is all that are ``listed``, by default by the registry's catalog. Memory is
+    bounded by the largest repositories, not by their number.
 
     Raises:
-        RegistryError: the catalog could not be read.
+        ReaperError: the repositories could not be listed.
     """
-    listed = repositories is None
-    names = sorted([name async for name in client.repositories()]) if repositories is None else repositories
+    names, everything = repositories or (), repositories is None
+    if everything:
+        listing = await (listed or Repositories(client)).list()
+        names = listing.names
+        for invalid, error in listing.errors.items():
+            yield RepositoryCheck(invalid, errors=(error,))
 
     async def check(name: str) -> RepositoryCheck:
-        verification = _Verification(client, name, deep=deep, concurrency=concurrency, listed=listed)
+        verification = _Verification(client, name, deep=deep, concurrency=concurrency, listed=everything)
         return await verification.run()
 
     progress("verify", 0, len(names))

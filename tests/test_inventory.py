@@ -494,7 +494,7 @@ class TestEmpty:
             pusher.delete("a", image.digest)
             listing = json.loads(pusher.request("GET", "/v2/a/tags/list", {200}).body)
             assert listing["tags"] is None
-            assert "a" in await eye.inventory().repositories()
+            assert "a" in (await eye.inventory().repositories()).names
             emptied = await eye.read()
             assert (emptied.tags, emptied.manifests) == ({}, {})
             assert eye.store.observations.load(REGISTRY, "a").manifests == {}

@@ -59,10 +59,11 @@ def run(
     save: Path | None = None,
 ) -> None:
     """Run once, write the report, save the plan if asked to, and exit with the outcome's code."""
-    from reaper.cli.exits import Exit, UsageError
+    from reaper.cli.exits import Exit, UsageError, exit_for_error
     from reaper.cli.session import (
         collection_of,
         policies_of,
+        repositories_of,
         run_async,
         session,
         settings_of,
@@ -100,6 +101,7 @@ def run(
                     ),
                     collect=collection.before_run,
                     protector=protector_for(settings, opened.registry, opened.store),
+                    repositories=repositories_of(opened),
                     recover=collection.recover,
                     progress=progress,
                 )
@@ -111,6 +113,8 @@ def run(
                 if save is not None:
                     save_plan(run, save)
                 ended = show_report(common, report)
+                if run.failure is not None:
+                    ended = exit_for_error(run.failure)
             finally:
                 run.close()
             if ended is Exit.DONE and dry_run and exit_code and report.summary.manifests_to_delete:

@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
         """Show what a change of policies would newly delete, or newly keep. It changes nothing."""
         from reaper.cli.exits import Exit
         from reaper.cli.reading import in_use_of
-        from reaper.cli.session import run_async, session, settings_of
+        from reaper.cli.session import repositories_of, run_async, session, settings_of
         from reaper.comparing import Comparison, Policies, Totals
         from reaper.config.policies import load_policies
         from reaper.core.selectors import EVERYTHING, Glob, Selector
@@ -77,6 +77,7 @@ def register(app: typer.Typer) -> None:
                         in_use=in_use,
                         can_untag=opened.store.observations.fact(opened.key, CAN_UNTAG) == YES,
                         remembered=last_inventory,
+                        repositories=repositories_of(opened),
                         concurrency=opened.registry.concurrency,
                         progress=progress,
                     )

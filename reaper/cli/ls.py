@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class _Listing(NamedTuple):
-    """What is listed: ``brief`` are the columns that fit into a terminal, ``more`` all."""
+    """What is listed: ``brief`` are the columns that fit into a terminal, ``more`` all.
+
+    ``errors`` say what could not be listed.
+    """
 
     title: str
     rows: Iterable[Mapping[str, Any]]
     brief: list[Column]
     more: list[Column]
+    errors: Iterable[str] = ()
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +39,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """List repositories, a repository's tags, or the parts of one image."""
+        from reaper.cli.exits import Exit
         from reaper.cli.reading import digest_of, read, referrers_of
         from reaper.cli.session import format_of, report_output, run_async, session, settings_of
         from reaper.core.reference import parse_reference
@@ -61,14 +66,20 @@ def register(app: typer.Typer) -> None:
         rows = listing.rows if format_ in (Format.JSON, Format.CSV) else map(_indented, listing.rows)
         with report_output(common) as out:
             render_rows(listing.title, listing.brief if brief else listing.more, rows, format_, out)
+        for error in listing.errors:
+            typer.echo(f"reaper: {error}", err=True)
+        if listing.errors:
+            raise typer.Exit(int(Exit.PARTIAL))
 
 
 async def _repositories(opened: Session) -> _Listing:
+    from reaper.cli.session import repositories_of
     from reaper.report.listing import Column
 
     seen = {entry.name: entry for entry in opened.store.observations.repositories(opened.key)}
     rows = []
-    for name in sorted([name async for name in opened.client.repositories()]):
+    listing = await repositories_of(opened).list()
+    for name in listing.names:
         known = seen.get(name)
         rows.append(
             {
@@ -82,7 +93,8 @@ async def _repositories(opened: Session) -> _Listing:
         Column("tags", "tags", "right"),
         Column("last_inventory", "last inventory"),
     ]
-    return _Listing(f"repositories of {opened.key}", rows, columns, columns)
+    title = f"repositories of {opened.key}"
+    return _Listing(title, rows, columns, columns, listing.errors.values())
 
 
 def _tags(snapshot: Snapshot) -> _Listing:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reaper.collection import Collection
     from reaper.registry import RegistryClient
     from reaper.report.model import RunReport
+    from reaper.repositories import Repositories
     from reaper.store import Store
 
 Result = TypeVar("Result")
@@ -116,6 +117,13 @@ def collection_of(opened: Session) -> Collection:
     return collection_for(opened.registry, opened.client, opened.store)
 
 
+def repositories_of(opened: Session) -> Repositories:
+    """Return what lists the repositories of the session's registry, as its settings have it."""
+    from reaper.compose import repositories_for
+
+    return repositories_for(opened.registry, opened.client)
+
+
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run ``work`` to its end."""
     return asyncio.run(work)
@@ -155,6 +163,8 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 def show_report(common: Common, report: RunReport) -> Exit:
     """Write the report of a run where it belongs, and return the exit code of its outcome.
 
+    What ended the run early goes to standard error as well, unless a person reads the report on a terminal.
+
     Raises:
         ReaperError: it cannot be written.
     """
@@ -165,6 +175,7 @@ def show_report(common: Common, report: RunReport) -> Exit:
     with report_output(common) as out:
         render(report, ReportFormat(format_of(common).value), out, verbose=bool(common.verbose))
         out.flush()
-    if report.error is not None:
+    shown = common.output is None and format_of(common) is Format.TABLE and sys.stdout.isatty()
+    if report.error is not None and not shown:
         typer.echo(f"reaper: {safe(report.error)}", err=True)
     return exit_for_outcome(report.outcome.value)

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Prove that everything tagged can be pulled."""
         from reaper.cli.exits import Exit, UsageError
-        from reaper.cli.session import run_async, session, settings_of
+        from reaper.cli.session import repositories_of, run_async, session, settings_of
         from reaper.core.reference import is_repository
         from reaper.observe.progress import progress_bars
         from reaper.verify import verify
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
                     return await verify(
                         opened.client,
                         repositories or None,
+                        listed=repositories_of(opened),
                         deep=deep,
                         concurrency=opened.registry.concurrency,
                         progress=progress,

@@ -90,7 +90,7 @@ def _argument(text: str) -> str:
 #: An argument of a command.
 Argument = Annotated[str, TextField(_argument, "an argument: text", str)]
 #: A command as a list of its arguments; no shell reads it.
-_Command = Annotated[list[Argument], Field(min_length=1)]
+Command = Annotated[list[Argument], Field(min_length=1)]
 
 
 def _as_commands(value: Any) -> Any:
@@ -100,7 +100,7 @@ def _as_commands(value: Any) -> Any:
 
 #: Commands to run in order; a single one may stand for the list of it.
 Commands = Annotated[
-    list[_Command],
+    list[Command],
     Field(min_length=1),
     Shorthand(
         _as_commands, (), "a command as a list of its arguments, or a list of such lists", list, "items"
@@ -218,7 +218,7 @@ class CollectSettings(Checked):
     via: Literal["none", "command", "docker", "kubernetes-job", "kubernetes-exec", "webhook"] = Field(
         default="none", description="The procedure; none for registries that collect by themselves."
     )
-    command: _Command | None = Field(
+    command: Command | None = Field(
         default=None,
         description="The registry's collector, such as [registry, garbage-collect, CONFIG]. With docker and "
         "kubernetes-…, the container says it.",

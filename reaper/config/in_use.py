@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from reaper.config.collection import Argument
+from reaper.config.collection import Command
 from reaper.config.fields import SomeDuration, TextField
 from reaper.config.model import Checked, Fault
 from reaper.config.paths import FilePath
@@ -56,10 +56,6 @@ class ClusterSettings(Checked):
         description="Look into these only; all if absent. What runs elsewhere is then not protected.",
     )
     resources: list[ResourceSettings] = Field(default=[], description="Further kinds that name images.")
-
-
-#: A command, as a list of its arguments; no shell reads it.
-Command = Annotated[list[Argument], Field(min_length=1)]
 
 
 class InUseSettings(Checked):

@@ -14,6 +14,7 @@ from reaper.config.collection import CollectSettings
 from reaper.config.fields import SomeDuration, TextField
 from reaper.config.model import Checked, Fault
 from reaper.config.paths import FilePath, FilePaths
+from reaper.config.repositories import Repositories
 from reaper.config.secrets import read_secret
 from reaper.core.alias import Alias, parse_alias
 from reaper.core.errors import InvalidInputError
@@ -144,6 +145,10 @@ class RegistrySettings(Checked):
     )
     policies: FilePaths | None = Field(
         default=None, description="Policies of this registry alone, instead of the settings' own."
+    )
+    repositories: Repositories | None = Field(
+        default=None,
+        description="The repositories there are, where the registry has no catalog of them, or not of all.",
     )
     hosts: Annotated[list[_Host], Field(min_length=1)] | None = Field(
         default=None,

@@ -11,7 +11,13 @@ from datetime import datetime
 import structlog
 
 from reaper.collection import Collection, cut_short
-from reaper.compose import collection_for, protector_for, registry_options, retention_for
+from reaper.compose import (
+    collection_for,
+    protector_for,
+    registry_options,
+    repositories_for,
+    retention_for,
+)
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.errors import ReaperError
 from reaper.core.policy import Policy
@@ -157,6 +163,7 @@ class Station:
                 collect=collection.before_run,
                 recover=collection.recover,
                 protector=protector_for(settings, registry, self._store, on_read=self._on_source),
+                repositories=repositories_for(registry, client),
                 may_write=self._may_write,
                 clock=self._clock,
             )
@@ -168,6 +175,8 @@ class Station:
             finally:
                 self._run = None
                 run.close()
+            if report.error is not None:
+                _log.error("run_failed", registry=registry.name, run_id=report.run_id, error=report.error)
             if not settings.dry_run:
                 await tidy(self._store, client.url, self._clock(), retention_for(settings, registry))
             self._recorder.run_finished(report, run.counts)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
-from reaper.process import ProcessError, run_output
+from reaper.lines import Line, LinesError, command_lines, file_lines
 from reaper.protect.images import Gathering
 from reaper.protect.source import SourceError, SourceKind
-
-#: Enough for more than 100,000 references.
-MAX_BYTES: Final = 16 * 1024 * 1024
-_COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 
 
 class FileSource:
@@ -32,17 +25,10 @@ class FileSource:
         Raises:
             SourceError: it cannot be read, or is no text.
         """
-        return _parse(await asyncio.to_thread(self._read), f"{self.kind} {self.name}")
-
-    def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise SourceError(f"file {self.name} cannot be read: {error.strerror}") from error
-        if len(content) > MAX_BYTES:
-            raise SourceError(f"file {self.name} has more than {MAX_BYTES} bytes")
-        return content
+            return _gathered(await file_lines(self._path), f"{self.kind} {self.name}")
+        except LinesError as error:
+            raise SourceError(error.message) from error
 
 
 class CommandSource:
@@ -65,24 +51,14 @@ class CommandSource:
             SourceError: it could not be started, failed, took too long, or printed no text.
         """
         try:
-            code, output, errors = await run_output(self._command, limit=self._limit, max_bytes=MAX_BYTES)
-        except ProcessError as error:
-            raise SourceError(f"command {self.name}: {error.message}") from error
-        if code != 0:
-            said = f": {errors}" if errors else ""
-            ending = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise SourceError(f"command {self.name} ended with {ending}{said}")
-        return _parse(output, f"{self.kind} {self.name}")
+            lines = await command_lines(self._command, name=self.name, limit=self._limit)
+        except LinesError as error:
+            raise SourceError(error.message) from error
+        return _gathered(lines, f"{self.kind} {self.name}")
 
 
-def _parse(content: bytes, source: str) -> Gathering:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{source} is not text in UTF-8") from error
+def _gathered(lines: Iterable[Line], source: str) -> Gathering:
     found = Gathering()
-    for number, line in enumerate(text.split("\n"), start=1):
-        reference = _COMMENT.sub("", line).strip()
-        if reference:
-            found.add(f"{source}, line {number}", [reference])
+    for line in lines:
+        found.add(f"{source}, line {line.number}", [line.text])
     return found

@@ -22,7 +22,7 @@ from reaper.core.manifest import (
     base_media_type,
     parse_manifest,
 )
-from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
+from reaper.core.reference import digest_of, is_digest, is_tag
 from reaper.registry import scopes
 from reaper.registry.answers import Answers, is_read_only
 from reaper.registry.errors import (
@@ -121,7 +121,7 @@ class RegistryClient:
             return None
 
     async def repositories(self) -> AsyncIterator[str]:
-        """Yield the names of all repositories, each once.
+        """Yield what the catalog names, each once. Not all of it need be a repository's name.
 
         Raises:
             UnsupportedError: the registry has no catalog.
@@ -135,8 +135,6 @@ class RegistryClient:
             page_size=self._options.page_size,
         ):
             for name in page:
-                if not is_repository(name):
-                    raise ProtocolError(f"{self.url}: the catalog has an invalid name {name[:80]!r}")
                 yield name
 
     async def tags(self, repository: str) -> list[str]:

@@ -59,9 +59,10 @@ async def pages(
             size = max(1, size // 10)
             url = f"{exchange.url}{path}?n={size}"
             continue
+        if key == "repositories" and answer.status in (404, 405, 501):
+            said = f"{exchange.url} has no catalog of repositories ({answer.status})"
+            raise UnsupportedError(said, status=answer.status)
         if answer.status == 404:
-            if key == "repositories":
-                raise UnsupportedError(f"{exchange.url} has no catalog of repositories (404)", status=404)
             raise NotFoundError(f"{exchange.url}{path} is not there (404)", status=404)
         answers.expect(answer, 200, path)
         first = False

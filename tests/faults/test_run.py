@@ -39,26 +39,6 @@ WHOLE: dict[str, tuple[str, Fault, str]] = {
     "catalog 500": (CATALOG, faults.answer(500), "the registry failed (500)"),
     "catalog cut": (CATALOG, faults.cut, "ended too early"),
     "catalog stalled": (CATALOG, faults.stall, "no answer in time"),
-    "catalog with a path": (
-        CATALOG,
-        faults.edit_names("repositories", lambda names: [*names, "../../../etc"]),
-        "the catalog has an invalid name '../../../etc'",
-    ),
-    "catalog with capitals": (
-        CATALOG,
-        faults.edit_names("repositories", lambda names: [*names, "Good"]),
-        "the catalog has an invalid name 'Good'",
-    ),
-    "catalog with control characters": (
-        CATALOG,
-        faults.edit_names("repositories", lambda names: [*names, "a\x1b[2J"]),
-        r"the catalog has an invalid name 'a\x1b[2J'",
-    ),
-    "catalog with a very long name": (
-        CATALOG,
-        faults.edit_names("repositories", lambda names: [*names, "a" * 100_000]),
-        "the catalog has an invalid name 'aaa",
-    ),
     "another service": ("/v2/", faults.answer(404), "is not a registry"),
     "a portal": ("/v2/.*", HTML, "is not a registry"),
     "refused": ("/v2/", faults.vanish, "cannot be reached"),
@@ -82,6 +62,39 @@ def test_nothing_is_deleted_without_a_catalog(ground: Ground) -> None:
             assert ground.sent("DELETE") == 0
     assert ground.whole("bad")
     assert ground.whole("good")
+
+
+INVALID = {
+    # name: (what the catalog lists as well, what the report calls it, what it says)
+    "a path": ("../../../etc", "../../../etc", "the catalog has an invalid name '../../../etc'"),
+    "capitals": ("Good", "Good", "the catalog has an invalid name 'Good'"),
+    "control characters": ("a\x1b[2J", "a?[2J", r"the catalog has an invalid name 'a\x1b[2J'"),
+    "a very long name": ("a" * 100_000, "a" * 80 + "…", "the catalog has an invalid name 'aaa"),
+}
+
+
+@pytest.mark.parametrize("kind", INVALID)
+def test_an_invalid_name_in_the_catalog_holds_nothing_else_up(ground: Ground, kind: str) -> None:
+    ground.push("good")
+    listed, name, says = INVALID[kind]
+    ground.proxy.inject(faults.edit_names("repositories", lambda names: [*names, listed]), "GET", CATALOG)
+    report = ground.run()
+    assert report.outcome is Outcome.PARTIAL
+    (error,) = by_name(report)[name].errors
+    assert says in error
+    assert len(error) < 200
+    assert ground.swept("good")
+
+
+def test_a_catalog_full_of_nonsense_is_told_in_a_few_lines(ground: Ground) -> None:
+    ground.push("good")
+    nonsense = [f"No{number}" for number in range(500)]
+    ground.proxy.inject(faults.edit_names("repositories", lambda names: [*names, *nonsense]), "GET", CATALOG)
+    report = ground.run()
+    assert report.outcome is Outcome.PARTIAL
+    assert by_name(report)["…"].errors == ["the catalog has 480 more invalid names"]
+    assert report.summary.errors == 21
+    assert ground.swept("good")
 
 
 def test_a_registry_that_goes_away_in_the_middle(ground: Ground) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reaper.lines import MAX_BYTES
 from reaper.protect.images import Gathering
-from reaper.protect.lists import MAX_BYTES, CommandSource, FileSource
+from reaper.protect.lists import CommandSource, FileSource
 from reaper.protect.source import Source, SourceError
 
 LIST = """\
