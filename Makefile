@@ -2,6 +2,8 @@
 
 PYTHON ?= $(firstword $(shell command -v python3 python3.14 python3.13 python3.12 python3.11))
 BIN := .venv/bin
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 8 ] && echo 16 || echo $$((2 * cores)))
+RACES ?= 20000
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -32,11 +34,11 @@ types: setup ## mypy, strict
 imports: setup ## the contracts between the layers
 	$(BIN)/lint-imports
 
-unit: tools ## all tests, on every core
-	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/safety
+unit: tools ## all tests, on every core twice: many of them wait for servers
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
-safety: tools ## races and kills at every boundary (issue 4; joins `make test` once it has run whole on a quiet machine)
-	$(BIN)/pytest --numprocesses auto --dist worksteal tests/safety
+safety: tools ## races with pushes for longer than `make test` has them (RACES=pushes)
+	REAPER_RACES=$(RACES) $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal tests/safety
 
 fuzz: setup ## look longer for input that reaper does not expect
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/fuzz tests/config/test_fuzz.py tests/core

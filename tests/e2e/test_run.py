@@ -194,6 +194,9 @@ def test_without_any_settings_file(site: Site, tmp_path: Path) -> None:
     five_builds(site)
     site.rules("[{keep: {newest: 2}}]")
     policies = str(site.folder / "policies")
-    ended = run_reaper("--dry-run", "--registry", site.server.url, "--policies", policies, "--format", "json")
+    # A user's default is not taken: root's is one for the whole machine.
+    store = {"REAPER_STORE__URL": f"sqlite:///{tmp_path}/reaper.db"}
+    arguments = ("--dry-run", "--registry", site.server.url, "--policies", policies, "--format", "json")
+    ended = run_reaper(*arguments, env=store)
     assert ended.code == 0, ended.err
     assert ended.report["summary"]["expired_tags"] == 3
