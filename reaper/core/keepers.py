@@ -28,6 +28,7 @@ from reaper.core.policy import (
     Period,
 )
 from reaper.core.selectors import parse_version
+from reaper.core.snapshot import ProductView
 from reaper.core.times import Moment, Source
 
 
@@ -39,7 +40,7 @@ class Candidate:
     digest: str
     pushed: Moment | None
     created: Moment | None
-    pulled: datetime | None = None
+    pulled: Moment | None = None
     referrer: bool = False
 
     def moment(self, clock: Clock) -> Moment | None:
@@ -61,12 +62,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What conditions need beside the group: ``now``, the policy's time zone, the group's name."""
+    """What conditions need beside the group: ``now``, the policy's time zone, the group's name, who tells."""
 
     now: datetime
     timezone: Any
     group: str = ""
     pulls_tracked_since: datetime | None = None
+    product: ProductView | None = None
 
 
 Findings = Mapping[str, Finding]
@@ -237,20 +239,37 @@ def _plus(time: datetime, duration: timedelta) -> datetime:
 
 def _pulled(condition: KeepPulledWithin, candidate: Candidate, context: Context) -> Finding:
     duration, shown = condition.duration, format_duration(condition.duration)
+    seen = f"no pull in {shown}"
     if candidate.pulled is not None:
-        ends = _plus(candidate.pulled, duration)
+        ends = _plus(candidate.pulled.time, duration)
         keeps = context.now < ends
-        age = describe_age(context.now - candidate.pulled)
-        saw = f"pulled {age} ago ({Source.PULL_EVENT}), {_relation(keeps=keeps)} {shown}"
-        return Finding(keeps=keeps, saw=saw, expires_at=ends if keeps else None)
-    since = context.pulls_tracked_since
+        age = describe_age(context.now - candidate.pulled.time)
+        seen = f"pulled {age} ago ({candidate.pulled.origin}), {_relation(keeps=keeps)} {shown}"
+        if keeps:
+            return Finding(keeps=True, saw=seen, expires_at=ends)
+    # Whether there was another pull since is known only while somebody tells of pulls.
+    since, why = _pulls_known(context, duration)
     if since is None:
-        return Finding(keeps=True, saw="pull times unknown: the registry sends reaper no pull notifications")
+        return Finding(keeps=True, saw=f"pull times unknown: {why}")
     ends = _plus(since, duration)
     if context.now < ends:
         saw = f"pulls are known only since {since:%Y-%m-%d %H:%M:%SZ}, less than {shown}"
         return Finding(keeps=True, saw=saw, expires_at=ends)
-    return Finding(keeps=False, saw=f"no pull in {shown}")
+    return Finding(keeps=False, saw=seen)
+
+
+def _pulls_known(context: Context, duration: timedelta) -> tuple[datetime | None, str]:
+    """Return since when no pull is missed, or None and why that is.
+
+    A product that has shown no pull of anything for the whole ``duration`` may have stopped to note them.
+    """
+    known, product = context.pulls_tracked_since, context.product
+    if product is None or product.pulls_since is None:
+        return known, "the registry sends reaper no pull notifications"
+    if product.latest_pull is None or _plus(product.latest_pull, duration) <= context.now:
+        shown = format_duration(duration)
+        return known, f"{product.name} shows no pull of anything in {shown}: does it note pulls?"
+    return min(known or product.pulls_since, product.pulls_since), ""
 
 
 _BUCKETS: Mapping[Period, Callable[[datetime], tuple[int, ...]]] = {

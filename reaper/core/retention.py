@@ -204,6 +204,7 @@ class _Judge:
                 timezone=policy.timezone,
                 group=f"{rule.group_by}={value}" if rule.group_by else "",
                 pulls_tracked_since=self._snapshot.pulls_tracked_since,
+                product=self._snapshot.product,
             )
             for tag, finding in judge(rule.keep, group, context).items():
                 verdict = Verdict(
@@ -222,7 +223,7 @@ class _Judge:
         if tag.subject is None:
             age = self._age(tag) if pushed(self._snapshot, tag) else []
             return (*rules, *protections, *self._too_young(age))
-        young = self._follower_too_young(self._age(tag))
+        young = self._follower_too_young(tag.digest, self._age(tag))
         if tag.subject in self._led_to:
             return (*protections, *young)
         # The subject may be about to be pushed: the specification lets referrers come first.
@@ -344,13 +345,17 @@ class _Judge:
             saw = f"pushed {age} ago, {latest}, younger than {format_duration(self._minimum_age)}"
             yield Verdict(BUILT_IN, "minimum-age", True, saw, expires_at=ends)
 
-    def _follower_too_young(self, moments: Sequence[Moment]) -> Iterator[Verdict]:
+    def _follower_too_young(self, digest: str, moments: Sequence[Moment]) -> Iterator[Verdict]:
         """Yield the same for a child or a referrer, which has its owner's age unless it is known to be new.
 
         Signatures and children rarely carry a date: were they young at the first inventory, each would
         outlive the image it belongs to.
         """
         known = [moment for moment in moments if moment.source is not Source.FIRST_INVENTORY]
+        built = created(self._snapshot, digest)
+        if not known and built is not None:
+            # A product does not know when it came: its build says at least that it is not older.
+            known = [built]
         if known:
             yield from self._too_young(known)
 
@@ -395,10 +400,10 @@ class _Judge:
             return UntaggedDecision(digest, Decision.KEEP, f"{what} since an unknown time")
         waits = [self._minimum_age, *(p.untagged_keep_within or timedelta() for p in covering)]
         wait = max(waits)
-        source, last = Source.SEEN_NEW, pulled_digest(self._snapshot, digest)
-        if last is not None and last > since:
+        source, last = Source.SEEN_NEW.value, pulled_digest(self._snapshot, digest)
+        if last is not None and last.time > since:
             # What is deployed by its digest has no tag, and is pulled again wherever it is started.
-            since, source, what = last, Source.PULL_EVENT, f"{what} and not pulled"
+            since, source, what = last.time, last.origin, f"{what} and not pulled"
         ends = since + wait
         keeps = self._now < ends
         relation = "younger" if keeps else "older"
@@ -425,7 +430,7 @@ class _Judge:
                 yield digest, f"manifest of type {entry.manifest.media_type}", None
             elif digest not in self._snapshot.tags_of:
                 moment = pushed_digest(self._snapshot, digest)
-                young = next(self._follower_too_young([moment] if moment else []), None)
+                young = next(self._follower_too_young(digest, [moment] if moment else []), None)
                 if young is not None:
                     yield digest, str(young), young.expires_at
 

@@ -13,6 +13,21 @@ from reaper.core.reference import subject_of_tag
 
 
 @dataclass(frozen=True, slots=True)
+class ProductView:
+    """The registry product whose own API was asked of this repository's times.
+
+    ``tells_pushes``: what it lacks the push time of is not taken to be as old as its build.
+    ``pulls_since`` is when reaper began to read pull times of this registry from the product, None where it
+    tells none; ``latest_pull`` is the latest that it has shown of anything in the registry.
+    """
+
+    name: str
+    tells_pushes: bool = False
+    pulls_since: datetime | None = None
+    latest_pull: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TagEntry:
     """A tag and what is known of its times, each in UTC.
 
@@ -45,7 +60,8 @@ class ManifestEntry:
 
     ``untagged_since`` is when reaper first saw the manifest without a tag, and None while it has one.
     ``config_created`` is the config's ``created`` as it stands there; whether it is believable is for
-    `reaper.core.times` to say. ``platform`` is the config's as well.
+    `reaper.core.times` to say. ``platform`` is the config's as well. ``product_pulled`` is the last pull that
+    a registry product's own API has told of, ``pulled`` the last that a notification has.
     """
 
     manifest: Manifest
@@ -55,6 +71,7 @@ class ManifestEntry:
     pushed_event: datetime | None = None
     product_pushed: datetime | None = None
     pulled: datetime | None = None
+    product_pulled: datetime | None = None
     platform: str | None = None
 
     @property
@@ -74,6 +91,7 @@ class Snapshot:
     ``inventoried_since`` is when the repository was first read completely, None before the second time.
     ``pulls_tracked_since`` is when pull notifications of this registry began, None without them.
     ``policies_before`` names the policies that the last run judged it by, None where that is not known.
+    ``product`` is None where no product's API was asked.
     """
 
     repository: str
@@ -85,6 +103,7 @@ class Snapshot:
     inventoried_since: datetime | None = None
     pulls_tracked_since: datetime | None = None
     policies_before: str | None = None
+    product: ProductView | None = None
 
     @cached_property
     def tags_of(self) -> Mapping[str, tuple[str, ...]]:

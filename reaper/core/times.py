@@ -28,13 +28,19 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time in UTC and its source."""
+    """A time in UTC and its source; ``product`` names the registry's product whose API told it."""
 
     time: datetime
     source: Source
+    product: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The source, in words."""
+        return f"{self.product}'s API" if self.product else self.source.value
 
     def __str__(self) -> str:
-        return f"{self.time:%Y-%m-%d %H:%M:%SZ} ({self.source})"
+        return f"{self.time:%Y-%m-%d %H:%M:%SZ} ({self.origin})"
 
 
 def created(snapshot: Snapshot, digest: str) -> Moment | None:
@@ -65,8 +71,13 @@ def _created(snapshot: Snapshot, digest: str, seen: set[str]) -> Moment | None:
 
 
 def pushed(snapshot: Snapshot, tag: TagEntry) -> Moment | None:
-    """Return when ``tag`` was put on its digest, as well as can be known, or None."""
-    return _pushed(snapshot, tag.digest, tag.pushed_event, tag.product_pushed, tag.first_seen)
+    """Return when ``tag`` was put on its digest, as well as can be known, or None.
+
+    Some products know only when the manifest came. Its tags are no older, but may be younger.
+    """
+    entry = snapshot.manifests.get(tag.digest)
+    came = entry.product_pushed if entry is not None else None
+    return _pushed(snapshot, tag.digest, tag.pushed_event, tag.product_pushed, tag.first_seen, came)
 
 
 def pushed_digest(snapshot: Snapshot, digest: str) -> Moment | None:
@@ -74,31 +85,43 @@ def pushed_digest(snapshot: Snapshot, digest: str) -> Moment | None:
     entry = snapshot.manifests.get(digest)
     if entry is None:
         return None
-    return _pushed(snapshot, digest, entry.pushed_event, entry.product_pushed, entry.first_seen)
+    return _pushed(snapshot, digest, entry.pushed_event, entry.product_pushed, entry.first_seen, None)
 
 
-def pulled(snapshot: Snapshot, tag: TagEntry) -> datetime | None:
+def pulled(snapshot: Snapshot, tag: TagEntry) -> Moment | None:
     """Return when what ``tag`` is on was last pulled, by whatever name, or None where no pull is known."""
-    times = (tag.pulled, pulled_digest(snapshot, tag.digest))
-    return max((time for time in times if time is not None), default=None)
+    told = Moment(tag.pulled, Source.PULL_EVENT) if tag.pulled is not None else None
+    return _latest(told, pulled_digest(snapshot, tag.digest))
 
 
-def pulled_digest(snapshot: Snapshot, digest: str) -> datetime | None:
+def pulled_digest(snapshot: Snapshot, digest: str) -> Moment | None:
     """Return when ``digest``, or a child of it, was last pulled, or None where no pull is known.
 
     Who needs one platform of an index pulls that child, by its digest.
     """
-    latest: datetime | None = None
+    latest: Moment | None = None
     pending, seen = [digest], {digest}
     while pending:
         current = pending.pop()
         entry = snapshot.manifests.get(current)
         if entry is not None and entry.pulled is not None:
-            latest = entry.pulled if latest is None else max(latest, entry.pulled)
+            latest = _latest(latest, Moment(entry.pulled, Source.PULL_EVENT))
+        if entry is not None and entry.product_pulled is not None:
+            latest = _latest(latest, _of_product(snapshot, entry.product_pulled))
         below = [child for child in snapshot.children(current) if child not in seen]
         seen.update(below)
         pending.extend(below)
     return latest
+
+
+def _latest(first: Moment | None, second: Moment | None) -> Moment | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.time > first.time else first
+
+
+def _of_product(snapshot: Snapshot, time: datetime) -> Moment:
+    return Moment(time, Source.PRODUCT, snapshot.product.name if snapshot.product else None)
 
 
 def _pushed(
@@ -107,15 +130,20 @@ def _pushed(
     event: datetime | None,
     product: datetime | None,
     first_seen: datetime | None,
+    came: datetime | None,
 ) -> Moment | None:
     if event is not None:
         return Moment(event, Source.EVENT)
     if product is not None:
-        return Moment(product, Source.PRODUCT)
+        return _of_product(snapshot, product)
     since = snapshot.inventoried_since
     if first_seen is not None and since is not None and first_seen > since:
         return Moment(first_seen, Source.SEEN_NEW)
-    built = created(snapshot, digest)
+    if came is not None:
+        return _of_product(snapshot, came)
+    # What a product should know and does not say must not make an image older than it is.
+    told = snapshot.product is not None and snapshot.product.tells_pushes and first_seen is not None
+    built = None if told else created(snapshot, digest)
     if built is not None:
         return built
     return None if first_seen is None else Moment(first_seen, Source.FIRST_INVENTORY)

@@ -36,6 +36,8 @@ from reaper.registry.exchange import MAX_ERROR, Exchange
 from reaper.registry.failures import TRANSPORT_ERRORS, transport_error
 from reaper.registry.listing import MAX_LISTING, Pages, pages
 from reaper.registry.options import RegistryOptions
+from reaper.registry.products.base import Product
+from reaper.registry.products.find import ProductFinder
 
 MAX_CONFIG = 8 * 1024 * 1024
 _NOBODY = "sha256:" + "0" * 64
@@ -87,6 +89,7 @@ class RegistryClient:
         self._exchange = Exchange(options)
         self._answers = Answers(options.address.url)
         self._referrers_api: bool | None = None
+        self._products = ProductFinder(options, self._exchange)
 
     async def __aenter__(self) -> Self:
         """Read the login, so that one that cannot be read ends things before they begin.
@@ -100,6 +103,7 @@ class RegistryClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._products.aclose()
         await self._exchange.aclose()
 
     @property
@@ -119,6 +123,15 @@ class RegistryClient:
             return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
         except ValueError:
             return None
+
+    @property
+    def may_be_a_product(self) -> bool:
+        """Whether the registry is asked which product it is."""
+        return self._options.product is not None
+
+    async def product(self) -> Product | None:
+        """Return the registry's product, where that has an API of its own that reaper reads; asked once."""
+        return await self._products.find()
 
     async def repositories(self) -> AsyncIterator[str]:
         """Yield what the catalog names, each once. Not all of it need be a repository's name.

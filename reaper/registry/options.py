@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from reaper.registry.address import Address
 from reaper.registry.credentials import NO_LOGIN, Logins
 from reaper.registry.observer import NOBODY, Observer
+from reaper.registry.products.options import ProductOptions
 from reaper.registry.tls import TLSOptions
 from reaper.registry.transport import Patience
 
@@ -15,7 +16,8 @@ from reaper.registry.transport import Patience
 class RegistryOptions:
     """How to talk to a registry. ``concurrency`` is the most requests under way at once.
 
-    ``token_hosts`` are other hosts that are asked for tokens even without TLS.
+    ``token_hosts`` are other hosts that are asked for tokens even without TLS. ``product``: None asks no
+    product's own API.
     """
 
     address: Address
@@ -28,3 +30,4 @@ class RegistryOptions:
     attempts: int = 4
     page_size: int = 1000
     observer: Observer = NOBODY
+    product: ProductOptions | None = None

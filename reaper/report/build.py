@@ -44,7 +44,7 @@ def unread_report(
 def _tag(snapshot: Snapshot, decision: TagDecision, sizes: Mapping[str, int]) -> TagReport:
     entry = snapshot.tags[decision.tag]
     built = created(snapshot, entry.digest)
-    put = pushed(snapshot, entry)
+    put, last = pushed(snapshot, entry), pulled(snapshot, entry)
     return TagReport(
         tag=decision.tag,
         digest=decision.digest,
@@ -53,7 +53,7 @@ def _tag(snapshot: Snapshot, decision: TagDecision, sizes: Mapping[str, int]) ->
         reason=decision.reason,
         created_at=built.time if built else None,
         pushed_at=put.time if put else None,
-        pulled_at=pulled(snapshot, entry),
+        pulled_at=last.time if last else None,
         size=sizes.get(entry.digest),
         expires_at=decision.expires_at,
         policy=decision.policy,

@@ -65,7 +65,7 @@ def _tag(snapshot: Snapshot, decision: TagDecision) -> dict[str, Any]:
         "expires_at": _time(decision.expires_at),
         "created": _moment(created(snapshot, entry.digest)),
         "pushed": _moment(pushed(snapshot, entry)),
-        "pulled_at": _time(pulled(snapshot, entry)),
+        "pulled_at": _at(pulled(snapshot, entry)),
         "size": snapshot.size(entry.digest),
         "verdicts": [_verdict(verdict) for verdict in decision.verdicts],
     }
@@ -100,10 +100,14 @@ def _manifest(snapshot: Snapshot, decisions: Decisions, judged: ManifestDecision
         "referrers": list(snapshot.referrers.get(digest, ())),
         "created": _moment(created(snapshot, digest)),
         "pushed": _moment(pushed_digest(snapshot, digest)),
-        "pulled_at": _time(pulled_digest(snapshot, digest)),
+        "pulled_at": _at(pulled_digest(snapshot, digest)),
         "untagged_since": _time(entry.untagged_since),
         "size": judged.size,
     }
+
+
+def _at(moment: Moment | None) -> str | None:
+    return None if moment is None else rfc3339(moment.time)
 
 
 def _time(time: datetime | None) -> str | None:
@@ -111,7 +115,7 @@ def _time(time: datetime | None) -> str | None:
 
 
 def _moment(moment: Moment | None) -> dict[str, str] | None:
-    return None if moment is None else {"time": rfc3339(moment.time), "source": moment.source.value}
+    return None if moment is None else {"time": rfc3339(moment.time), "source": moment.origin}
 
 
 def render_json(explained: Mapping[str, Any], out: TextIO) -> None:

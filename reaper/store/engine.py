@@ -15,6 +15,7 @@ from reaper.store.journal import Journal
 from reaper.store.locks import Locks
 from reaper.store.manifests import Manifests
 from reaper.store.observations import Observations
+from reaper.store.products import Products
 from reaper.store.runs import Runs
 from reaper.store.schema import prepare
 
@@ -28,6 +29,7 @@ class Store:
         self.manifests = Manifests(database)
         self.observations = Observations(database)
         self.events = Events(database)
+        self.products = Products(database)
         self.journal = Journal(database)
         self.in_use = ImagesInUse(database)
         self.runs = Runs(database)

@@ -9,6 +9,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, select, update
 
+from reaper.core.product_times import RepositoryTimes
 from reaper.store import tables
 from reaper.store.database import Database, chunks
 
@@ -17,7 +18,8 @@ from reaper.store.database import Database, chunks
 class TagRecord:
     """A tag on its present digest. ``first_seen`` and the events' times belong to that digest.
 
-    ``kept`` is what the last run decided on it, None where none did.
+    ``kept`` is what the last run decided on it, None where none did. ``product_pushed`` is from a registry
+    product's own API.
     """
 
     digest: str
@@ -26,6 +28,7 @@ class TagRecord:
     pushed_event: datetime | None = None
     pulled: datetime | None = None
     kept: bool | None = None
+    product_pushed: datetime | None = None
 
     def is_newer_than(self, at: datetime) -> bool:
         """Tell whether the tag was put on its digest after ``at``, as an event told."""
@@ -34,13 +37,18 @@ class TagRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """A manifest in the repository. ``untagged_since`` is None while a tag points to it."""
+    """A manifest in the repository. ``untagged_since`` is None while a tag points to it.
+
+    The product's times are from a registry product's own API.
+    """
 
     first_seen: datetime
     last_seen: datetime
     untagged_since: datetime | None = None
     pushed_event: datetime | None = None
     pulled: datetime | None = None
+    product_pushed: datetime | None = None
+    product_pulled: datetime | None = None
 
     def is_newer_than(self, at: datetime) -> bool:
         """Tell whether an event told of the manifest after ``at``."""
@@ -78,6 +86,8 @@ class RepositorySummary:
     tag_count: int
 
 
+_NO_TIMES: Final = RepositoryTimes()
+
 Record = TypeVar("Record", TagRecord, ManifestRecord)
 
 
@@ -110,11 +120,13 @@ class Observations:
         manifests: Iterable[str],
         *,
         complete: bool,
+        times: RepositoryTimes = _NO_TIMES,
     ) -> RepositoryRecord:
         """Remember one look at a repository, and return what is remembered now.
 
         ``tags`` are the tags and their digests, ``manifests`` every digest that exists, with or without a
-        tag (those of the tags are added). A tag that is new, or has moved, starts anew at ``at``.
+        tag (those of the tags are added). A tag that is new, or has moved, starts anew at ``at``. ``times``
+        are what a registry product's own API tells of them, as far as it is believed.
 
         A look that is not ``complete`` only adds: nothing is removed, and no manifest begins to count as
         untagged, because the tag that was not seen may be the one that points to it.
@@ -127,11 +139,16 @@ class Observations:
             known = enter(self._database, connection, registry, repository, at)
             before = _load(connection, known)
             seen_tags = _look_at_tags(before.tags, tags, at, complete=complete)
+            seen_tags = _with_tag_times(seen_tags, before, times)
             after = RepositoryRecord(
                 inventoried_since=(before.inventoried_since or at) if complete else before.inventoried_since,
                 last_inventory=at if complete else before.last_inventory,
                 tags=seen_tags,
-                manifests=_look_at_manifests(before.manifests, seen_tags, present, at, complete=complete),
+                manifests=_with_digest_times(
+                    _look_at_manifests(before.manifests, seen_tags, present, at, complete=complete),
+                    before,
+                    times,
+                ),
                 policies=before.policies,
             )
             missed_tags = {
@@ -356,6 +373,58 @@ def _look_at_manifests(
             entry = replace(entry, untagged_since=at)
         after[digest] = entry
     return after
+
+
+def _with_tag_times(
+    tags: Mapping[str, TagRecord], before: RepositoryRecord, times: RepositoryTimes
+) -> dict[str, TagRecord]:
+    """Return the tags with what ``times`` say of them, of the digests that they were seen on."""
+    found = dict(tags)
+    for name in tags.keys() & times.tags.keys():
+        record, told = tags[name], times.tags[name]
+        if told.digest == record.digest:
+            old = before.tags.get(name)
+            is_new = old is None or old.digest != record.digest
+            pushed = _pushed(record, told.pushed, before, is_new=is_new)
+            found[name] = replace(record, product_pushed=pushed)
+    return found
+
+
+def _with_digest_times(
+    manifests: Mapping[str, ManifestRecord], before: RepositoryRecord, times: RepositoryTimes
+) -> dict[str, ManifestRecord]:
+    """Return the manifests with what ``times`` say of them."""
+    found = dict(manifests)
+    for digest in manifests.keys() & times.digests.keys():
+        record, told = manifests[digest], times.digests[digest]
+        found[digest] = replace(
+            record,
+            product_pushed=_pushed(record, told.pushed, before, is_new=digest not in before.manifests),
+            product_pulled=_later(record.product_pulled, told.pulled),
+        )
+    return found
+
+
+def _pushed(
+    record: TagRecord | ManifestRecord, told: datetime | None, before: RepositoryRecord, *, is_new: bool
+) -> datetime | None:
+    """Return the push time that a product is believed to know, which only ever grows.
+
+    It is not believed against an inventory that did not see the thing: a tag that was put on an old image
+    just now is new, whatever is known of the image.
+    """
+    if told is None or record.product_pushed is not None:
+        return _later(record.product_pushed, told)
+    if is_new:
+        return told if before.last_inventory is None or told > before.last_inventory else None
+    since = before.inventoried_since
+    return told if since is None or record.first_seen <= since or told > record.first_seen else None
+
+
+def _later(first: datetime | None, second: datetime | None) -> datetime | None:
+    if first is None or second is None:
+        return first or second
+    return max(first, second)
 
 
 class Writer:

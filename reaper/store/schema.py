@@ -13,7 +13,7 @@ from reaper.store.tables import metadata
 
 #: All versions in their order; the files in ``migrations/versions`` say the same. Known here so that a
 #: database at the newest one opens without the import of alembic, which takes longer than all the rest.
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 VERSION_TABLE: Final = "reaper_version"

@@ -147,6 +147,7 @@ tags = Table(
     Column("pushed_event", Instant),
     Column("pulled", Instant),
     Column("kept", Boolean),
+    Column("product_pushed", Instant),
     sqlite_with_rowid=False,
 )
 
@@ -160,6 +161,8 @@ repository_manifests = Table(
     Column("untagged_since", Instant),
     Column("pushed_event", Instant),
     Column("pulled", Instant),
+    Column("product_pushed", Instant),
+    Column("product_pulled", Instant),
     sqlite_with_rowid=False,
 )
 

@@ -94,7 +94,7 @@ def test_a_pull_by_any_name_is_a_pull() -> None:
     part = replace(image("part"), pulled=ago("2d"))
     index = replace(entry(manifest("index", Kind.INDEX, children=(child(part.manifest),))), pulled=ago("4d"))
     found = snapshot({"a": index}, part, pulled={"a": "3d"})
-    assert pulled(found, found.tags["a"]) == ago("2d")
+    assert pulled(found, found.tags["a"]) == Moment(ago("2d"), Source.PULL_EVENT)
     unpulled = snapshot({"a": image("a")})
     assert pulled(unpulled, unpulled.tags["a"]) is None
 

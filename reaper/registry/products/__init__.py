@@ -1,5 +1,6 @@
 """Registry products that tell more than the distribution API does, each behind one small interface."""
 
-from reaper.registry.products.base import DigestTime, Fact, Product, RepositoryTimes, TagTime
+from reaper.registry.products.base import Fact, Product
+from reaper.registry.products.options import AUTO, ProductOptions
 
-__all__ = ["DigestTime", "Fact", "Product", "RepositoryTimes", "TagTime"]
+__all__ = ["AUTO", "Fact", "Product", "ProductOptions"]

@@ -1,12 +1,12 @@
-"""What a registry product tells beyond the distribution API: times, and which repositories there are."""
+"""The one interface behind which registry products stand, each with an API of its own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Protocol
+
+from reaper.core.product_times import RepositoryTimes
 
 
 class Fact(StrEnum):
@@ -15,36 +15,6 @@ class Fact(StrEnum):
     PUSHED = "push times"
     PULLED = "pull times"
     REPOSITORIES = "repositories"
-
-
-@dataclass(frozen=True, slots=True)
-class TagTime:
-    """When a tag was put on its ``digest``, in UTC; None where the product does not know."""
-
-    digest: str
-    pushed: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DigestTime:
-    """When a manifest came into its repository, and was last pulled, in UTC.
-
-    None where the product does not know, or where it was never pulled: products do not tell these apart.
-    """
-
-    pushed: datetime | None = None
-    pulled: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryTimes:
-    """All that a product knows of one repository's times, by tag and by digest, as it says them.
-
-    Whether they are believable is for those who have a clock.
-    """
-
-    tags: Mapping[str, TagTime] = field(default_factory=dict)
-    digests: Mapping[str, DigestTime] = field(default_factory=dict)
 
 
 class Product(Protocol):
@@ -61,7 +31,7 @@ class Product(Protocol):
 
     @property
     def reads(self) -> frozenset[Fact]:
-        """What this product, as it is installed and set up here, can be asked for."""
+        """What this product, as it is installed and set up here, can be asked for; known once recognised."""
         ...
 
     async def recognise(self) -> bool:
@@ -69,11 +39,7 @@ class Product(Protocol):
         ...
 
     async def times(self, repository: str) -> RepositoryTimes:
-        """Return the times of all that is in ``repository``.
-
-        Raises:
-            UnsupportedError: it can be asked for neither push nor pull times.
-        """
+        """Return the times of all that is in ``repository``, as the product says them."""
         ...
 
     def repositories(self) -> AsyncIterator[str]:
@@ -82,8 +48,4 @@ class Product(Protocol):
         Raises:
             UnsupportedError: it cannot be asked for them.
         """
-        ...
-
-    async def aclose(self) -> None:
-        """Close its connections, where it has its own."""
         ...
