@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reaper.core.errors import ReaperError
 from reaper.core.reference import short
-from reaper.core.retention import Decision, Decisions, TagDecision
+from reaper.core.retention import NO_POLICY, Decision, Decisions, TagDecision
 from reaper.core.snapshot import Snapshot
 
 #: The reason for leaving an expired tag whose digest another tag keeps, on a registry that cannot untag.
@@ -91,6 +91,11 @@ class _Planner:
         self._decisions = decisions
         self._can_untag = can_untag
         self._doomed = frozenset(snapshot.manifests) - decisions.kept
+        entries = snapshot.manifests
+        unknown = sorted(d for d in entries if d in decisions.kept and entries[d].manifest.mentions)
+        self._mentioned = {
+            needed: digest for digest in unknown for needed in entries[digest].manifest.mentions
+        }
 
     def build(self) -> RepositoryPlan:
         order = {digest: place for place, digest in enumerate(self._in_order())}
@@ -114,21 +119,21 @@ class _Planner:
         return RepositoryPlan(self._snapshot.repository, tuple(manifests), tuple(steps))
 
     def _owners(self, digest: str) -> tuple[str, ...]:
-        """Return what a manifest is part of: its parents, and the subjects it refers to."""
+        """Return what a manifest is part of: its parents, and the subjects it refers to, here or not."""
         return tuple(dict.fromkeys((*self._stated_owners(digest), *self._named_owners(digest))))
 
     def _stated_owners(self, digest: str) -> Iterator[str]:
         """Yield the owners that bytes name. They form no circle: a digest would have to contain itself."""
         yield from self._snapshot.parents.get(digest, ())
         subject = self._snapshot.manifests[digest].manifest.subject
-        if subject is not None and subject in self._snapshot.manifests:
+        if subject is not None:
             yield subject
 
     def _named_owners(self, digest: str) -> Iterator[str]:
         """Yield the subjects that tags name. Anybody can push any tag, so these may form circles."""
         for tag in self._snapshot.tags_of.get(digest, ()):
             subject = self._snapshot.tags[tag].subject
-            if subject is not None and subject in self._snapshot.manifests:
+            if subject is not None:
                 yield subject
 
     def _in_order(self) -> Iterator[str]:
@@ -179,14 +184,7 @@ class _Planner:
         untagged = self._decisions.untagged.get(digest)
         if untagged is not None and untagged.decision is Decision.EXPIRE:
             return Step(
-                Action.DELETE,
-                digest,
-                media_type,
-                (),
-                untagged.reason,
-                untagged.policy or "",
-                "untagged",
-                owners,
+                Action.DELETE, digest, media_type, (), untagged.reason, untagged.policy or "", "untagged"
             )
         if not owners:
             raise PlanError(f"{self._snapshot.repository}@{digest} would be deleted without a reason")
@@ -194,8 +192,7 @@ class _Planner:
             "a referrer of" if owners[0] == self._snapshot.manifests[digest].manifest.subject else "part of"
         )
         reason = f"{relation} {short(owners[0])}, which is deleted"
-        policy = self._decisions.policies[0] if self._decisions.policies else ""
-        return Step(Action.DELETE, digest, media_type, (), reason, policy, after=owners)
+        return Step(Action.DELETE, digest, media_type, (), reason, self._decisions.policies[0], after=owners)
 
     def _kept(self, digest: str) -> tuple[Action, str]:
         """Return the action on a manifest that stays, and why it stays."""
@@ -210,23 +207,26 @@ class _Planner:
         return Action.KEEP, f"{SHARED_DIGEST}: {why}; this registry cannot delete the tag alone: {names}"
 
     def _why_kept(self, digest: str, judged: list[TagDecision]) -> str:
+        if not self._decisions.policies:
+            return NO_POLICY
         for decision in judged:
             if decision.decision is Decision.KEEP:
                 return f"tag {decision.tag} is kept by {decision.reason}"
-        if judged and all(decision.decision is Decision.IGNORE for decision in judged):
-            return judged[0].reason
         if digest in self._decisions.held:
             return self._decisions.held[digest]
         untagged = self._decisions.untagged.get(digest)
         if untagged is not None:
             return untagged.reason
-        parents = [owner for owner in self._snapshot.parents.get(digest, ()) if owner in self._decisions.kept]
-        if parents:
-            return f"part of {short(parents[0])}, which is kept"
-        owners = [owner for owner in self._owners(digest) if owner in self._decisions.kept]
-        return (
-            f"refers to {short(owners[0])}, which is kept" if owners else "no policy matches this repository"
-        )
+        kept = self._decisions.kept
+        for parent in self._snapshot.parents.get(digest, ()):
+            if parent in kept:
+                return f"part of {short(parent)}, which is kept"
+        for owner in self._owners(digest):
+            if owner in kept:
+                return f"refers to {short(owner)}, which is kept"
+        if digest in self._mentioned:
+            return f"mentioned by {short(self._mentioned[digest])}, which is kept"
+        raise PlanError(f"{self._snapshot.repository}@{digest} would be kept without a reason")
 
     def _untags(self, digest: str) -> Iterator[Step]:
         media_type = self._snapshot.manifests[digest].manifest.media_type

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from reaper.core.duration import format_duration
 from reaper.core.manifest import OCI_MANIFEST, Kind, Manifest
 from reaper.core.policy import Policy
-from reaper.core.retention import Decision, decide
+from reaper.core.retention import NO_POLICY, Decision, decide
 from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
 
 #: When a test takes place unless it says so: a Wednesday, so that it says the same every day.
@@ -82,10 +82,7 @@ def run_case(policies: Sequence[Policy], case: Case) -> Iterator[Outcome]:
     for number, untagged in enumerate(case.untagged):
         judged = decisions.untagged.get(_digest(_nobody(number)))
         if judged is None:
-            # No policy matches.
-            yield Outcome(
-                None, number, untagged.expected, Decision.IGNORE, "no policy matches this repository"
-            )
+            yield Outcome(None, number, untagged.expected, Decision.IGNORE, NO_POLICY)
             continue
         age = format_duration(untagged.since)
         held = decisions.held.get(judged.digest)

@@ -24,6 +24,8 @@ from reaper.core.times import Moment, Source, created, pulled, pulled_digest, pu
 
 #: The policy name under which built-in protections appear in decisions.
 BUILT_IN = "built-in"
+#: Why nothing is decided on a repository, where that is so.
+NO_POLICY = "no policy matches this repository"
 #: The rule under which it appears that a referrer follows its subject.
 _REFERRER = "referrer"
 
@@ -105,9 +107,8 @@ def decide(
     """
     matching = sorted((p for p in policies if p.matches(snapshot.repository)), key=lambda p: p.name)
     if not matching:
-        reason = "no policy matches this repository"
         tags = {
-            t.name: TagDecision(t.name, t.digest, Decision.IGNORE, reason) for t in snapshot.tags.values()
+            t.name: TagDecision(t.name, t.digest, Decision.IGNORE, NO_POLICY) for t in snapshot.tags.values()
         }
         ends = dict.fromkeys(snapshot.manifests)
         return Decisions((), tags, kept=frozenset(ends), ends=ends)
