@@ -64,6 +64,19 @@ def unpack_system(packages: Sequence[str], into: Path) -> None:
             _run(["tar", "-x", "--keep-directory-symlink", "-f", str(content), "-C", str(into)])
 
 
+def write_wrapper(
+    path: Path, root: Path, program: str, *, options: str = "", exports: Sequence[str] = ()
+) -> None:
+    """Write the script that runs an unpacked ``program`` with the libraries that came with it."""
+    lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")', *exports]
+    if folders := sorted({library.parent for library in root.rglob("*.so*")}):
+        libraries = ":".join(f"$here/{folder.relative_to(path.parent)}" for folder in folders)
+        lines.append(f'export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"')
+    lines.append(f'exec "$here/{root.name}/{program}"{options} "$@"')
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+
+
 def _run(command: Sequence[str], stdout: IO[bytes] | int = subprocess.DEVNULL) -> None:
     answer = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
     if answer.returncode != 0:

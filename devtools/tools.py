@@ -10,12 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from devtools import apt, container, golang
 from devtools.cache import provided
+from devtools.credential_helpers import credential_helpers
 from devtools.errors import SetupError
 from devtools.helm import helm_binary
 
@@ -79,7 +80,7 @@ def skopeo_binary(*, fetch: bool = True) -> Path:
         apt.unpack("skopeo", root, with_dependencies=True)
         policy = root / "etc" / "containers" / "policy.json"
         options = f' --policy "$here/{policy.relative_to(into)}"' if policy.exists() else ""
-        _write_wrapper(into / "skopeo", root, "usr/bin/skopeo", options=options)
+        apt.write_wrapper(into / "skopeo", root, "usr/bin/skopeo", options=options)
 
     return provided("skopeo", build, fetch=fetch) / "skopeo"
 
@@ -120,7 +121,7 @@ def postgresql_binaries(*, fetch: bool = True) -> Path:
             raise SetupError("Debian's package postgresql brought no server")
         for name in ("postgres", "initdb"):
             program = found[-1].with_name(name).relative_to(root)
-            _write_wrapper(into / name, root, str(program))
+            apt.write_wrapper(into / name, root, str(program))
 
     return provided("postgresql", build, fetch=fetch)
 
@@ -174,23 +175,10 @@ def _debian_browser(*, fetch: bool) -> Path:
         apt.unpack("fonts-dejavu-core", root)
         (into / "fonts.conf").write_text(_FONTS)
         fonts = ('export FONTCONFIG_FILE="$here/fonts.conf"',)
-        _write_wrapper(into / "chromium", root, "usr/lib/chromium/chromium", exports=fonts)
-        _write_wrapper(into / "chromedriver", root, "usr/bin/chromedriver", exports=fonts)
+        apt.write_wrapper(into / "chromium", root, "usr/lib/chromium/chromium", exports=fonts)
+        apt.write_wrapper(into / "chromedriver", root, "usr/bin/chromedriver", exports=fonts)
 
     return provided("chromium", build, fetch=fetch)
-
-
-def _write_wrapper(
-    path: Path, root: Path, program: str, *, options: str = "", exports: Sequence[str] = ()
-) -> None:
-    """Write the script that runs an unpacked ``program`` with the libraries that came with it."""
-    lines = ["#!/bin/sh", 'here=$(dirname -- "$(readlink -f -- "$0")")', *exports]
-    if folders := sorted({library.parent for library in root.rglob("*.so*")}):
-        libraries = ":".join(f"$here/{folder.relative_to(path.parent)}" for folder in folders)
-        lines.append(f'export LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"')
-    lines.append(f'exec "$here/{root.name}/{program}"{options} "$@"')
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o755)
 
 
 def _on_path() -> list[Path]:
@@ -222,6 +210,7 @@ _TOOLS: dict[str, Callable[[], Path]] = {
     "ociregistry": golang.ociregistry,
     "crane": golang.crane,
     "skopeo": skopeo_binary,
+    "credential helpers": credential_helpers,
     "chromium": chromium,
     "chromedriver": chromedriver,
     "etcd": etcd,
