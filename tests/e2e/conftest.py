@@ -48,14 +48,14 @@ class Ended:
         return found
 
 
-class Site:
-    """A registry and a folder with the settings, the policies and the store of one test."""
+class Folder:
+    """The settings, the policies and the store of one test, and who pushes to its registry."""
 
-    def __init__(self, server: RegistryServer, folder: Path) -> None:
-        self.server = server
-        self.pusher = Pusher(server.url)
+    def __init__(self, folder: Path, pusher: Pusher, registry: Mapping[str, Any]) -> None:
+        """``registry`` is what the settings say of it."""
+        self.pusher = pusher
         self.folder = folder
-        self.settings: dict[str, Any] = {"registries": [{"name": "main", "url": server.url}]}
+        self.settings: dict[str, Any] = {"registries": [{"name": "main", **registry}]}
 
     def policy(self, text: str, name: str = "policy.yaml") -> None:
         """Write a policy file."""
@@ -64,12 +64,9 @@ class Site:
 
     def rules(self, rules: str, **more: str) -> None:
         """Write a policy on every repository: ``rules`` is a YAML flow list, ``more`` are further keys."""
-        keys = {"minimum_age": "0s", **more}
+        keys = {"repositories": "{include: ['**']}", "minimum_age": "0s", **more}
         lines = "".join(f"    {key}: {value}\n" for key, value in keys.items())
-        self.policy(
-            "version: 1\npolicies:\n  - name: all\n    repositories: {include: ['**']}\n"
-            f"    rules: {rules}\n{lines}"
-        )
+        self.policy(f"version: 1\npolicies:\n  - name: all\n    rules: {rules}\n{lines}")
 
     def push(self, repository: str, tag: str, *tags: str, age: int, seed: int | None = None) -> Image:
         """Push an image built ``age`` days ago under the tags."""
@@ -98,6 +95,14 @@ class Site:
         ended = self.reaper(*arguments, "--format", "json")
         assert ended.code == code, ended.err
         return ended.report
+
+
+class Site(Folder):
+    """A registry of the test's own, and the folder for it."""
+
+    def __init__(self, server: RegistryServer, folder: Path) -> None:
+        super().__init__(folder, Pusher(server.url), {"url": server.url})
+        self.server = server
 
 
 def run_reaper(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Ended:

@@ -14,14 +14,14 @@ from devtools import fault_proxy as faults
 from devtools.fault_proxy import Fault, FaultProxy
 from devtools.pusher import Pusher
 from devtools.registry_config import RegistryOptions as ServerOptions
-from devtools.registry_config import TokenAuth
+from devtools.token_server import TokenServer
 from reaper.cli.exits import exit_for_outcome
 from reaper.registry import Credentials
 from reaper.report.model import Outcome
 from tests.conftest import MakeRegistry
 from tests.e2e.conftest import run_reaper
 from tests.faults.conftest import Ground, by_name
-from tests.integration.test_logins import ISSUER, PASSWORD, SERVICE, TokenServer
+from tests.integration.test_logins import PASSWORD
 
 CATALOG = "/v2/_catalog"
 HTML = faults.answer(200, b"<html>please log in</html>", Content_Type="text/html")
@@ -124,19 +124,16 @@ def test_a_registry_that_falls_silent_does_not_hold_the_run_up(ground: Ground) -
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    server = TokenServer({"reaper": PASSWORD})
-    yield server
-    server.close()
+    with TokenServer({"reaper": PASSWORD}) as server:
+        yield server
 
 
 class TestTokens:
     @pytest.fixture
     def guarded(self, make_registry: MakeRegistry, tmp_path: Path, tokens: TokenServer) -> Iterator[Ground]:
         """A registry that sends its clients to the token server."""
-        bundle = tmp_path / "authority.pem"
-        bundle.write_bytes(tokens.authority)
-        auth = TokenAuth(realm=tokens.realm, service=SERVICE, issuer=ISSUER, rootcertbundle=bundle)
-        with FaultProxy((server := make_registry(ServerOptions(token=auth))).url) as proxy:
+        server = make_registry(ServerOptions(token=tokens.trusted(tmp_path)))
+        with FaultProxy(server.url) as proxy:
             ground = Ground(server, proxy, f"sqlite:///{tmp_path}/reaper.db")
             ground.credentials = Credentials("the test", "reaper", PASSWORD)
             for repository in ("bad", "good"):

@@ -4,111 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import trustme
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
 
 from devtools.pusher import Pusher
-from devtools.registry_config import RegistryOptions, TokenAuth
+from devtools.registry_config import RegistryOptions
+from devtools.token_server import TokenServer
 from tests.conftest import MakeRegistry
 from tests.e2e.conftest import Site
 
 PASSWORD = "correct horse 🐴"
 WRONG = "wrong-hunter2"
-ISSUER, SERVICE = "the tests", "registry.test"
-
-
-class TokenServer:
-    """Gives tokens to those who know a password, and remembers who asked for what."""
-
-    def __init__(self, users: Mapping[str, str]) -> None:
-        #: For each request: its method, user and scope.
-        self.asked: list[tuple[str, str | None, str]] = []
-        #: What tokens allow at most, of what is asked for.
-        self.allowed = {"pull", "push", "delete", "*"}
-        #: For how many seconds tokens are good; the registry takes them for a minute longer.
-        self.lifetime = 300
-        #: Scopes that the server fails to give tokens for.
-        self.failing: set[str] = set()
-        authority = trustme.CA()
-        leaf = authority.issue_cert("tokens.test")
-        self.authority = authority.cert_pem.bytes()
-        key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        self._key = key
-        self._chain = load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = parse_qs(urlsplit(self.path).query)
-                kind, _, encoded = self.headers.get("Authorization", "").partition(" ")
-                user, _, password = (
-                    base64.b64decode(encoded).decode().partition(":") if kind == "Basic" else ("", "", "")
-                )
-                scope = query.get("scope", [""])[0]
-                server.asked.append((self.command, user or None, scope))
-                known = users.get(user) == password and scope not in server.failing
-                body = json.dumps({"token": server.token(user, scope), "expires_in": 300}).encode()
-                self.send_response(500 if scope in server.failing else 200 if known else 401)
-                self.send_header("Content-Length", str(len(body) if known else 0))
-                self.end_headers()
-                self.wfile.write(body if known else b"")
-
-            do_POST = do_GET  # noqa: N815 - http.server's own name
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    @property
-    def realm(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}/token"
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def token(self, user: str, scope: str) -> str:
-        """Return a signed token (RFC 7519) as distribution's specification describes it."""
-        kind, _, rest = scope.partition(":")
-        name, _, actions = rest.rpartition(":")
-        granted = sorted(set(actions.split(",")) & self.allowed)
-        now = int(time.time())
-        certificate = base64.b64encode(self._chain.public_bytes(Encoding.DER)).decode()
-        claims = {
-            "iss": ISSUER,
-            "sub": user,
-            "aud": SERVICE,
-            "exp": now + self.lifetime,
-            "nbf": now - 10,
-            "iat": now,
-            "jti": str(len(self.asked)),
-            "access": [{"type": kind, "name": name, "actions": granted}] if scope else [],
-        }
-        head = {"typ": "JWT", "alg": "ES256", "x5c": [certificate]}
-        signed = ".".join(_encode(json.dumps(part).encode()) for part in (head, claims))
-        r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{_encode(r.to_bytes(32) + s.to_bytes(32))}"
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def push_two(site: Site) -> None:
@@ -145,18 +53,14 @@ def basic(make_registry: MakeRegistry, tmp_path: Path) -> Site:
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    server = TokenServer({"reaper": PASSWORD})
-    yield server
-    server.close()
+    with TokenServer({"reaper": PASSWORD}) as server:
+        yield server
 
 
 @pytest.fixture
 def bearer(make_registry: MakeRegistry, tmp_path: Path, tokens: TokenServer) -> Site:
     """A site whose registry sends its clients to the token server."""
-    bundle = tmp_path / "authority.pem"
-    bundle.write_bytes(tokens.authority)
-    auth = TokenAuth(realm=tokens.realm, service=SERVICE, issuer=ISSUER, rootcertbundle=bundle)
-    site = Site(make_registry(RegistryOptions(token=auth)), tmp_path)
+    site = Site(make_registry(RegistryOptions(token=tokens.trusted(tmp_path))), tmp_path)
     site.pusher = Pusher(site.server.url, token=tokens.token("pusher", "repository:app:pull,push"))
     push_two(site)
     return site
