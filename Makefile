@@ -7,7 +7,7 @@ RACES ?= 20000
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools demo test lint types imports unit safety fuzz soak clean
+.PHONY: help setup tools demo test lint types imports unit safety fuzz soak mutate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,12 @@ fuzz: setup ## look longer for input that reaper does not expect
 soak: tools ## run the daemon against a real registry with pushers, faults and restarts (SOAK=seconds)
 	@$(BIN)/python -m devtools.soak $(SOAK)
 
+mutate: setup ## break reaper/core in thousands of small ways and see what no test notices (MUTANTS="reaper.core.plan.*")
+	HYPOTHESIS_PROFILE=mutation nice $(BIN)/mutmut run --max-children 1 $(MUTANTS)
+	@$(BIN)/mutmut results --all true | awk -F '[.: ]+' \
+		'$$NF != "checked" { all[$$4]++; killed[$$4] += $$NF == "killed" || $$NF == "timeout" } \
+		END { for (module in all) print module, killed[module] "/" all[module] }' | sort
+
 clean: ## remove .venv/ and what the checks leave behind
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

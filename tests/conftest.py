@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from devtools import tools
 from devtools.golang import kube_apiserver
@@ -35,6 +35,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=3000, derandomize=False)
+# `make mutate` runs tests thousands of times, and asks whether one fails, not for its smallest example.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    max_examples=10,
+    phases=(Phase.explicit, Phase.generate),
+    print_blob=False,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _FOLDERS = {
