@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import inf
 
 from reaper.core.duration import describe_age, format_duration
 from reaper.core.keepers import Candidate, Context, judge, latest_expiry
@@ -284,8 +285,7 @@ class _Judge:
             return judged[0].saw
         if said:
             return f"no rule keeps it: {said}"
-        moment = pushed(self._snapshot, tag)
-        return f"no rule selects it; pushed {moment or 'at an unknown time'}"
+        return f"no rule selects it; pushed {pushed(self._snapshot, tag)}"
 
     def _protections(self, tag: TagEntry) -> Iterator[Verdict]:
         on = [policy.protections for policy in self._policies]
@@ -446,14 +446,13 @@ def _version(rule: Rule, tag: str) -> str | None:
     return None if version is None else str(version)
 
 
-def _lasting(ends: datetime | None) -> tuple[bool, float]:
+def _lasting(ends: datetime | None) -> float:
     """Return a sort key: None, never, is later than any."""
-    return (ends is None, ends.timestamp() if ends else 0.0)
+    return inf if ends is None else ends.timestamp()
 
 
-def _by_strength(verdict: Verdict) -> tuple[bool, float, str, str]:
-    ends = verdict.expires_at
-    return (ends is not None, -ends.timestamp() if ends else 0.0, verdict.policy, verdict.rule)
+def _by_strength(verdict: Verdict) -> tuple[float, str, str]:
+    return (-_lasting(verdict.expires_at), verdict.policy, verdict.rule)
 
 
 def _unknown(kind: Kind) -> bool:

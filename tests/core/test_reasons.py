@@ -47,11 +47,11 @@ def built(age: str) -> str:
 class TestKept:
     def test_the_longest_lasting_keep_is_named_and_the_last_end_told(self) -> None:
         short_, long = KeepWithin(timedelta(days=31)), KeepWithin(timedelta(days=40))
-        rules = policy(Rule("short", short_), Rule("long", long))
+        rules = policy(Rule("a short one", short_), Rule("long", long))
         of = image("a", "30d")
         verdicts = tuple(
             Verdict("p", name, True, f"pushed 30d ago, {built('30d')}, within {within}", expires_at=ends)
-            for name, within, ends in (("short", "31d", NOW + DAY), ("long", "40d", NOW + 10 * DAY))
+            for name, within, ends in (("a short one", "31d", NOW + DAY), ("long", "40d", NOW + 10 * DAY))
         )
         assert judge(snapshot({"a": of}), rules).tags["a"] == TagDecision(
             "a", of.digest, Decision.KEEP, str(verdicts[1]), "p", "long", NOW + 10 * DAY, verdicts
@@ -194,6 +194,11 @@ class TestExpired:
         assert decision.reason == f"no rule keeps it: one/r: {NOT_RANKED}; two/s: {NOT_RANKED}"
         assert (decision.policy, decision.rule) == ("one", None)
 
+    def test_the_policy_that_selected_it_is_its_policy(self) -> None:
+        other, its = policy(named("none", KeepAll(), "x"), name="a"), policy(Rule("r", NEVER_KEEPS), name="b")
+        decision = judge(snapshot({"a": image("a", "30d")}), other, its).tags["a"]
+        assert (decision.policy, decision.rule) == ("b", "r")
+
     def test_what_no_rule_selects_tells_its_age_and_the_first_policy(self) -> None:
         rules = named("none", KeepAll(), "x")
         decision = judge(
@@ -322,6 +327,14 @@ class TestWithoutATag:
         for pulled in (ago("10d"), ago("11d")):
             assert "first seen by reaper" in self.of(rule, entry=replace(self.loose, pulled=pulled)).reason
 
+    def test_what_an_interrupted_sweep_left_goes_by_the_first_policy(self) -> None:
+        look = replace(self.look, left_over={self.loose.digest: digest("gone")})
+        decisions = judge(look, policy(KeepAll(), name="z"), policy(KeepAll(), name="b"))
+        reason = f"left over from {short(digest('gone'))}, which was deleted"
+        assert decisions.untagged == {
+            self.loose.digest: UntaggedDecision(self.loose.digest, Decision.EXPIRE, reason, "b")
+        }
+
     def test_an_unknown_type_is_kept_for_ever_and_by_its_own_account(self) -> None:
         odd = entry(manifest("odd", Kind.UNKNOWN, media_type="application/x"), seen="10d")
         rule = policy(KeepAll(), untagged_keep_within=timedelta())
@@ -385,6 +398,15 @@ class TestOrphans:
             "referrer",
             None,
             (Verdict("p", "referrer", False, saw),),
+        )
+
+    def test_a_circle_of_signatures_waits_too(self) -> None:
+        one, two = image("one", "90d"), image("two", "80d")
+        look = snapshot({signature_tag(one): two, signature_tag(two): one}, first_inventory="10d")
+        decision = judge(look, policy(KeepAll(), untagged_keep_within=2 * DAY)).tags[signature_tag(one)]
+        assert decision.reason == (
+            f"its subject {short(one.digest)} is a referrer of its own, for 10d (first seen by reaper), "
+            "older than 2d"
         )
 
     def test_is_kept_where_no_policy_says_how_long(self) -> None:
