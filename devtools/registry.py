@@ -128,6 +128,8 @@ class RegistryServer(Server):
             context = ssl.create_default_context()
             context.check_hostname = False  # it is our own server, and its certificate is the caller's affair
             context.verify_mode = ssl.CERT_NONE
+            if self.options.tls_client:
+                context.load_cert_chain(self.options.tls_client[1])
             connection: http.client.HTTPConnection
             connection = http.client.HTTPSConnection(host, port, timeout=_PROBE_TIMEOUT, context=context)
         else:

@@ -28,6 +28,9 @@ class RegistryOptions:
     htpasswd: Mapping[str, str] | None = None  # user: password
     token: TokenAuth | None = None
     tls: tuple[Path, Path] | None = None  # certificate, key
+    tls_client: tuple[Path, Path] | None = (
+        None  # the authority of clients' certificates, one of them with its key
+    )
     http_prefix: str | None = None  # "/prefix/"
     relative_urls: bool = False
     descriptor_cache: bool = True  # upstream's example configuration has it
@@ -57,6 +60,8 @@ def configuration(options: RegistryOptions, storage: Path, address: str, htpassw
     if options.tls is not None:
         certificate, key = options.tls
         settings["http"]["tls"] = {"certificate": str(certificate), "key": str(key)}
+        if options.tls_client is not None:
+            settings["http"]["tls"]["clientcas"] = [str(options.tls_client[0])]
     if options.http_prefix is not None:
         settings["http"]["prefix"] = options.http_prefix
     if options.htpasswd is not None:

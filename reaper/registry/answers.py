@@ -44,7 +44,8 @@ class Answers:
     def not_a_registry(self, answer: Answer, path: str = "/v2/") -> NotARegistryError:
         kind = _shown(base_media_type(answer.headers.get("Content-Type", "")), 100) or "no type"
         hint = "is this the registry's own address, without a path?"
-        if b"HTTPS server" in answer.body:
+        # Go's words, and nginx's, to who speaks plain HTTP to a port for TLS.
+        if b"HTTPS server" in answer.body or b"HTTPS port" in answer.body:
             hint = "it speaks HTTPS: write its URL with https://"
         return NotARegistryError(
             f"{self.url} is not a registry: {path} answers {answer.status} with {kind} instead of JSON",

@@ -35,6 +35,7 @@ _CERTIFICATE_HINTS: Final = {
     62: "write the URL with a name that the certificate is for",
     64: "write the URL with a name that the certificate is for",
 }
+_SHOW: Final = "set client_cert_file and client_key_file, or put both into the host's certs.d folder"
 #: Parts of what OpenSSL says when a server turns away a client for its certificate, or for having none.
 _CLIENT_CERTIFICATE: Final = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN")
 #: What OpenSSL says when what comes back is not TLS.
@@ -67,7 +68,11 @@ def transport_error(error: BaseException, url: str, what: str) -> RegistryError:
         return UnreachableError(
             f"{server} does not answer with HTTP", hint="is that the registry's own port?"
         )
-    return UnreachableError(f"{server} cannot be reached: {_reason(cause)}")
+    # A server that misses a client's certificate may reset the connection before its alert arrives.
+    system = getattr(cause, "os_error", None) or cause
+    reset = isinstance(system, (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError))
+    maybe = f"does it ask for a client certificate? {_SHOW}" if reset and parts.scheme == "https" else None
+    return UnreachableError(f"{server} cannot be reached: {_reason(cause)}", hint=maybe)
 
 
 def proxy_error(status: int, server: str) -> RegistryError:
@@ -128,11 +133,10 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
         seen.add(id(found))
-        if isinstance(found, ssl.SSLError):
-            return found
-        inner = getattr(found, "os_error", None)
-        if isinstance(inner, ssl.SSLError):
-            return inner
+        # aiohttp's own class is an SSLError too, without what OpenSSL said.
+        for each in (getattr(found, "os_error", None), found):
+            if isinstance(each, ssl.SSLError) and not isinstance(each, aiohttp.ClientError):
+                return each
         found = found.__cause__ or found.__context__
     return None
 
@@ -144,13 +148,16 @@ def _tls_failed(error: ssl.SSLError, server: str) -> TLSError:
     if any(part in reason for part in _CLIENT_CERTIFICATE):
         return TLSError(
             f"{server} asks for another client certificate ({reason})",
-            hint="set client_cert_file and client_key_file, or put both into the host's certs.d folder",
+            hint=_SHOW,
         )
     if any(part in reason for part in _NOT_TLS):
         return TLSError(f"{server} does not speak TLS", hint=f"write its URL with http:// ({reason})")
-    return TLSError(f"{server}: TLS failed: {reason or _reason(error)}")
+    hint = f"does it ask for a client certificate? {_SHOW}" if "HANDSHAKE_FAILURE" in reason else None
+    return TLSError(f"{server}: TLS failed: {reason or _reason(error)}", hint=hint)
 
 
 def _reason(error: BaseException) -> str:
-    system = getattr(error, "os_error", None)
+    system = getattr(error, "os_error", None) or error
+    if isinstance(system, ConnectionResetError):
+        return "the connection was reset"
     return str(getattr(system, "strerror", None) or str(error) or type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from reaper.registry import (
     Patience,
     RegistryClient,
     RegistryOptions,
+    TLSOptions,
     parse_address,
 )
 
@@ -43,6 +45,7 @@ class Fake:
         attempts: int = 2,
         observer: Observer = NOBODY,
         patience: Patience | None = None,
+        tls: TLSOptions | None = None,
     ) -> RegistryClient:
         """Return a client for this server."""
         return RegistryClient(
@@ -53,11 +56,17 @@ class Fake:
                 attempts=attempts,
                 observer=observer,
                 patience=patience or Patience(),
+                tls=tls or TLSOptions(),
             )
         )
 
 
-def with_fake(handler: Handler, work: Callable[[Fake], Coroutine[Any, Any, Result]]) -> Result:
+def with_fake(
+    handler: Handler,
+    work: Callable[[Fake], Coroutine[Any, Any, Result]],
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> Result:
     """Serve every request with ``handler`` while ``work`` runs, and return what it returns."""
     fake = Fake()
 
@@ -68,8 +77,12 @@ def with_fake(handler: Handler, work: Callable[[Fake], Coroutine[Any, Any, Resul
     async def run() -> Result:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", answer)
-        async with TestServer(app, host="127.0.0.1") as server:
-            fake.url = f"http://127.0.0.1:{server.port}"
+        server = TestServer(app, host="127.0.0.1")
+        await server.start_server(ssl=tls)
+        try:
+            fake.url = f"http{'s' if tls else ''}://127.0.0.1:{server.port}"
             return await work(fake)
+        finally:
+            await server.close()
 
     return asyncio.run(run())
