@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import urllib.request
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,8 @@ import httpx
 from reaper.core.errors import InvalidInputError
 from reaper.registry.address import is_loopback
 
+#: The header by which a proxy is shown a login.
+AUTHORIZATION = "Proxy-Authorization"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -32,7 +35,9 @@ def proxy_for(scheme: str, host: str, port: int | None) -> httpx.Proxy | None:
     variable = f"{name.upper()}_PROXY"
     try:
         parts = urlsplit(found if "://" in found else f"http://{found}")
-        proxy = httpx.Proxy(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth=_login(parts.netloc))
+        url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        authorization = _authorization(parts.netloc)
+        proxy = httpx.Proxy(url, headers={AUTHORIZATION: authorization} if authorization else None)
         valid = parts.scheme in _PORTS and bool(parts.hostname)
     except (ValueError, httpx.InvalidURL):
         valid = False
@@ -43,16 +48,12 @@ def proxy_for(scheme: str, host: str, port: int | None) -> httpx.Proxy | None:
     return proxy
 
 
-def _login(netloc: str) -> tuple[str, str] | None:
-    user, separator, password = netloc.rpartition("@")[0].partition(":")
-    if not user and not separator:
+def _authorization(netloc: str) -> str | None:
+    """Return what to show the proxy (RFC 7617), where its URL has a login."""
+    user, _, password = netloc.rpartition("@")[0].partition(":")
+    if not user and not password:
         return None
-    # aiohttp writes Latin-1; so spelled, what it writes is UTF-8.
-    return _as_latin(unquote(user)), _as_latin(unquote(password))
-
-
-def _as_latin(text: str) -> str:
-    return text.encode().decode("latin-1")
+    return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
 
 def _passed_over(no_proxy: str, scheme: str, host: str, port: int | None) -> bool:

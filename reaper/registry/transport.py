@@ -15,7 +15,7 @@ from reaper import __version__
 from reaper.core.errors import InvalidInputError
 from reaper.registry.address import Address
 from reaper.registry.errors import WriteRefusedError
-from reaper.registry.proxies import proxy_for
+from reaper.registry.proxies import AUTHORIZATION, proxy_for
 from reaper.registry.tls import TLSOptions, certs_folder, tls_context
 
 USER_AGENT = f"reaper/{__version__}"
@@ -42,6 +42,13 @@ class _Transport(AiohttpTransport):
         session = super().get_client()
         session._retry_connection = False  # noqa: SLF001 - there is no public way; a test watches it
         return session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. A proxy that passes on what it reads is shown its login with each of them."""
+        shown = self.proxy.headers.get(AUTHORIZATION) if self.proxy is not None else None
+        if shown is not None and request.url.scheme == "http":
+            request.headers[AUTHORIZATION] = shown
+        return await super().handle_async_request(request)
 
 
 class _Hosts(httpx.AsyncBaseTransport):
