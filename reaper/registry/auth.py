@@ -79,6 +79,16 @@ class Authenticator:
             RegistryError: the token server cannot be asked.
         """
         login = await self._find(scope)
+        try:
+            return await self._header(scope, login)
+        except AuthenticationError as error:
+            # Passwords are changed, and those that helpers give end: it may be another one by now.
+            changed = await self._find(scope, refused=login) if error.status and login else login
+            if changed == login:
+                raise
+            return await self._header(scope, changed)
+
+    async def _header(self, scope: str, login: Credentials | None) -> str | None:
         held = self._pass(scope, login)
         bearer = held.challenge is None or held.challenge.scheme == "bearer"
         if login is not None and login.token and bearer:
@@ -92,8 +102,8 @@ class Authenticator:
     async def learn(self, headers: Iterable[str], scope: str, sent: str | None) -> bool:
         """Take note of the challenges of a 401; tell whether asking again can help.
 
-        ``sent`` is the Authorization that was refused. A refused password is final, and so is a token that
-        was given to reaper. How often a token is renewed is the caller's to bound.
+        ``sent`` is the Authorization that was refused. A refused password is final unless it was changed
+        meanwhile, and so is a token given to reaper. How often that goes on is the caller's to bound.
 
         Raises:
             ProtocolError: the registry asks for a kind of login that reaper does not know.
@@ -102,10 +112,13 @@ class Authenticator:
         login = await self._find(scope)
         held = self._pass(scope, login)
         held.challenge = self._challenge = challenge
+        if login is not None and (challenge.scheme == "basic" or login.token):
+            own = login.basic() if challenge.scheme == "basic" else f"Bearer {login.token}"
+            if sent is not None and sent == own:
+                return await self._find(scope, refused=login) != login
+            return own is not None
         if challenge.scheme == "basic":
-            return sent is None and login is not None and login.basic() is not None
-        if login is not None and login.token:
-            return sent != f"Bearer {login.token}"
+            return False
         if held.token is not None and sent == f"Bearer {held.token.value}":
             # Requests side by side are refused one after the other: only the first may drop the token.
             held.token = None
@@ -138,8 +151,8 @@ class Authenticator:
             )
         return challenge
 
-    async def _find(self, scope: str) -> Credentials | None:
-        return await self._logins.find(scopes.repository_of(scope))
+    async def _find(self, scope: str, *, refused: Credentials | None = None) -> Credentials | None:
+        return await self._logins.find(scopes.repository_of(scope), refused=refused)
 
     def _pass(self, scope: str, login: Credentials | None) -> _Pass:
         key = (scope, login)

@@ -502,3 +502,37 @@ def test_a_token_of_ones_own_that_is_refused_is_final() -> None:
     server = Server(token())
     assert at_desk(server, work, Credentials("test", token="static")) is False
     assert server.requests == []
+
+
+class Changing(OneLogin):
+    """A login that is another one as soon as it was refused."""
+
+    async def find(self, repository: str | None, *, refused: Credentials | None = None) -> Credentials | None:
+        if refused == PASSWORD:
+            object.__setattr__(self, "credentials", Credentials("test", "me", "changed"))
+        return self.credentials
+
+
+class TestChangedLogins:
+    """Passwords are rotated under a daemon, and those of cloud registries' helpers end after hours."""
+
+    def test_a_token_server_is_shown_the_new_one_once(self) -> None:
+        server = Server(httpx.Response(401), token())
+        assert at_desk(server, ask, Changing(PASSWORD)) == "Bearer t"
+        assert len(server.requests) == 2
+
+    def test_a_new_one_that_is_refused_as_well_is_final(self) -> None:
+        server = Server(httpx.Response(401))
+        with pytest.raises(AuthenticationError):
+            at_desk(server, ask, Changing(PASSWORD))
+        assert len(server.requests) == 2
+
+    def test_a_registry_is_shown_the_new_one(self) -> None:
+        async def work(desk: Desk) -> list[object]:
+            basic = 'Basic realm="x"'
+            old = await desk.challenged(PULL, basic)
+            again = await desk.auth.learn([basic], PULL, old)
+            new = await desk.auth.header(PULL)
+            return [again, new != old, await desk.auth.learn([basic], PULL, new)]
+
+        assert at_desk(Server(token()), work, Changing(PASSWORD)) == [True, True, False]
