@@ -13,12 +13,13 @@ from reaper.core.guard import (
     check_clock,
     check_listing,
     check_matches,
+    check_policy_change,
     check_repository,
     check_run,
     tally,
 )
 from reaper.core.plan import RepositoryPlan, build_plan
-from reaper.core.policy import Guard, KeepNewest, Policy
+from reaper.core.policy import Guard, KeepAll, KeepNewest, Policy, Rule
 from reaper.core.selectors import Glob, Selector
 from tests.core.build import image, judge, policy, snapshot
 from tests.core.generate import NOW
@@ -109,6 +110,61 @@ def test_a_clock_behind_the_last_run() -> None:
     (trip,) = check_clock(NOW, NOW + timedelta(seconds=1))
     assert isinstance(trip, Trip)
     assert trip.guard == "clock"
+
+
+class TestPolicyChanges:
+    """The last run kept some tags; policies that were changed since expire some of them."""
+
+    def trips(self, kept: int, expired: int, *guards: Guard, others: int = 0) -> list[Trip]:
+        """Return what trips when ``expired`` of ``kept`` tags, and all ``others`` not kept before, expire."""
+        names = [f"keep-{n}" for n in range(kept - expired)] + [f"go-{n}" for n in range(expired + others)]
+        look = snapshot({name: image(name, "30d") for name in names})
+        before = set(names[:kept])
+        look = replace(look, tags={n: replace(tag, kept_before=n in before) for n, tag in look.tags.items()})
+        policies = [guarded(guard, f"p{n}") for n, guard in enumerate(guards)]
+        keeps = policy(Rule("k", KeepAll(), Selector((Glob("keep-*"),))))
+        return list(check_policy_change(look, judge(look, keeps), policies))
+
+    @pytest.mark.parametrize(
+        ("kept", "expired", "limits", "trips"),
+        [
+            (40, 11, [0.25], True),
+            (40, 10, [0.25], False),
+            (40, 40, [0.25], True),
+            (9, 9, [0.0], False),  # so few surprise nobody
+            (10, 10, [0.5], True),
+            (40, 40, [1.0], False),
+            (40, 40, [None], False),
+            (40, 40, [], False),
+            (40, 15, [None, 0.9, 0.25], True),  # the strictest counts
+            (40, 0, [0.0], False),
+        ],
+    )
+    def test_limits(self, kept: int, expired: int, limits: list[float | None], trips: bool) -> None:
+        guards = [replace(OPEN, max_newly_expired=limit) for limit in limits]
+        assert bool(self.trips(kept, expired, *guards)) is trips
+
+    def test_only_what_the_last_run_kept_counts(self) -> None:
+        assert not self.trips(30, 0, replace(OPEN, max_newly_expired=0.0), others=30)
+
+    def test_figures(self) -> None:
+        assert self.trips(20, 15, Guard(), others=5) == [
+            Trip(
+                "max_newly_expired",
+                "the changed policies expire 15 of 20 tags (75%) that the last run kept; "
+                "the guard allows 25%",
+                "team/app",
+            )
+        ]
+
+    def test_the_guard_of_a_policy_on_other_repositories_does_not_count(self) -> None:
+        look = snapshot({f"t{n}": image(f"t{n}", "30d") for n in range(20)})
+        look = replace(look, tags={n: replace(tag, kept_before=True) for n, tag in look.tags.items()})
+        decisions = judge(look, policy(Rule("k", KeepAll(), Selector((Glob("t0"),)))))
+        strict = guarded(replace(OPEN, max_newly_expired=0.0))
+        assert list(check_policy_change(look, decisions, [strict]))
+        elsewhere = replace(strict, repositories=Selector((Glob("other"),)))
+        assert not list(check_policy_change(look, decisions, [elsewhere]))
 
 
 class TestListings:
