@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from reaper.core.errors import InvalidInputError
 from reaper.registry.address import Address
 from reaper.registry.credentials import Credentials
 from reaper.registry.helper import is_helper
-from reaper.registry.login_keys import Key, of_registry, server_of, server_of_key
+from reaper.registry.login_keys import Key, covering, of_registry, server_of, server_of_key
 
 _MAX_FILE: Final = 1024 * 1024
 #: Before there was ``auths``, the file was what is in it now.
@@ -31,25 +31,24 @@ class Helper:
     server: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoginFile:
-    """What one file has for one registry, the most particular first."""
+    """What one file has for one registry: by the path of the key, and for everything else."""
 
-    helpers: tuple[tuple[Key, Helper | None], ...] = ()
+    helpers: dict[str, Helper | None] = field(default_factory=dict)
     store: Helper | None = None
-    logins: tuple[tuple[Key, Credentials], ...] = ()
+    logins: dict[str, Credentials] = field(default_factory=dict)
 
     def helper(self, path: str) -> Helper | None:
         """Return the helper to ask about what keys call ``path``: its own, else the one for all."""
-        for key, helper in self.helpers:
-            if key.covers(path):
-                # One without a name says that this registry's login is not with the helper for all.
-                return helper
-        return self.store
+        found = covering(self.helpers, path)
+        # One without a name says that this registry's login is not with the helper for all.
+        return self.store if found is None else self.helpers[found]
 
     def login(self, path: str) -> Credentials | None:
         """Return the login that is written in the file."""
-        return next((login for key, login in self.logins if key.covers(path)), None)
+        found = covering(self.logins, path)
+        return None if found is None else self.logins[found]
 
 
 def file_of(place: Path) -> Path:
@@ -83,19 +82,14 @@ def read_login_file(file: Path, address: Address) -> LoginFile:
         raise InvalidInputError(f"{file} is not a Docker configuration")
     if file.name == _LEGACY:
         document = {"auths": document}
-    store = document.get("credsStore") or None
-    return LoginFile(
-        tuple(
-            (key, _helper(name, server_of_key(key), file, "credHelpers"))
-            for key, name in of_registry(_object(document, "credHelpers", file).items(), address)
-        ),
-        _helper(store, server_of(address), file, "credsStore"),
-        tuple(
-            (key, login)
-            for key, entry in of_registry(_object(document, "auths", file).items(), address)
-            if (login := _login(entry, key, file)) is not None
-        ),
-    )
+    store = document.get("credsStore")
+    found = LoginFile(store=_helper(store, server_of(address), file, "credsStore"))
+    for key, name in of_registry(_object(document, "credHelpers", file).items(), address):
+        found.helpers.setdefault(key.path, _helper(name, server_of_key(key), file, "credHelpers"))
+    for key, entry in of_registry(_object(document, "auths", file).items(), address):
+        if login := _login(entry, key, file):
+            found.logins.setdefault(key.path, login)
+    return found
 
 
 def _object(document: Mapping[str, Any], name: str, file: Path) -> Mapping[str, Any]:

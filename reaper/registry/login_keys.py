@@ -6,7 +6,7 @@ stands for the repositories below it), and as Kubernetes has them (``*`` stands 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, TypeVar
@@ -48,10 +48,6 @@ class Key:
         patterns, labels = self.host.split("."), host.split(".")
         return len(patterns) == len(labels) and all(map(fnmatchcase, labels, patterns))
 
-    def covers(self, path: str) -> bool:
-        """Tell whether ``path``, a repository with the prefix of the registry's address, is below the key."""
-        return f"{path}/".startswith(f"{self.path}/") if self.path else True
-
 
 def parse_key(text: str) -> Key | None:
     """Return what ``text`` stands for, or None where it is no host."""
@@ -74,16 +70,22 @@ def parse_key(text: str) -> Key | None:
 
 
 def of_registry(entries: Iterable[tuple[str, Value]], address: Address) -> list[tuple[Key, Value]]:
-    """Return the entries for ``address``, the most particular first: the longest path, a host before a ``*``.
-
-    Of two that stand for the same, the one that is written first comes first.
-    """
+    """Return the entries for ``address``; a host's own come before those of a ``*``."""
     found = [
         (key, value)
         for key, value in ((parse_key(text), value) for text, value in entries)
         if key is not None and key.is_of(address)
     ]
-    return sorted(found, key=lambda entry: (-len(entry[0].path), "*" in entry[0].host))
+    return sorted(found, key=lambda entry: "*" in entry[0].host)
+
+
+def covering(paths: Container[str], path: str) -> str | None:
+    """Return the longest of ``paths``, those of keys, that is ``path`` or above it; None where none is."""
+    while path not in paths:
+        if not path:
+            return None
+        path = path.rpartition("/")[0]
+    return path
 
 
 def path_of(address: Address, repository: str | None) -> str:

@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reaper.registry import parse_address
-from reaper.registry.login_keys import of_registry, parse_key, path_of, server_of, server_of_key
+from reaper.registry.login_keys import covering, of_registry, parse_key, path_of, server_of, server_of_key
 
 
 def counts(keys: list[str], url: str, repository: str | None = None) -> str | None:
     """Return the key that counts."""
     address = parse_address(url)
-    entries = of_registry(((key, key) for key in keys), address)
-    path = path_of(address, repository)
-    return next((value for key, value in entries if key.covers(path)), None)
+    found: dict[str, str] = {}
+    for key, value in of_registry(((key, key) for key in keys), address):
+        found.setdefault(key.path, value)
+    path = covering(found, path_of(address, repository))
+    return None if path is None else found[path]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +137,8 @@ def test_a_key_covers_what_is_below_it_and_nothing_beside_it(
     key = parse_key(scheme + host + (f":{port}" if port else "") + "".join(f"/{s}" for s in path) + end)
     assert key is not None
     assert (key.host, key.port, key.path) == (host, port, "/".join(path))
-    inside = "/".join([*path, *below])
-    assert key.covers(inside)
+    paths = {key.path, "of/another"}
+    assert covering(paths, "/".join([*path, *below])) == key.path
     if path:
-        assert not key.covers("/".join([*path[:-1], f"{path[-1]}x", *below]))
-        assert not key.covers("/".join(path[:-1]))
+        assert covering(paths, "/".join([*path[:-1], f"{path[-1]}x", *below])) is None
+        assert covering(paths, "/".join(path[:-1])) is None
