@@ -16,6 +16,7 @@ from devtools.credential_helpers import PasswordStore, credential_helpers
 from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
+from devtools.skopeo import Skopeo
 from reaper.compose import registry_options
 from reaper.config.registries import RegistrySettings
 from reaper.registry import AuthenticationError, RegistryClient
@@ -200,6 +201,51 @@ def test_a_helper_that_fails_is_one_clear_line(protected: Site, home: Path, prog
         if ended.out:
             found = [each["found"] for each in ended.report["registry"]["login_sources"]]
             assert found == ["no login", "failed", "not looked at", "not looked at"]
+
+
+def test_a_repository_whose_login_cannot_be_had_is_skipped(
+    protected: Site, home: Path, programs: Path
+) -> None:
+    """Promise 2: nothing is decided on partial knowledge, and the others go on."""
+    push_two(protected)
+    protected.push("broken/app", "old", age=50)
+    protected.push("broken/app", "new", age=10)
+    write_helper(programs, "bad", "exit 3")
+    host = protected.server.host
+    write(
+        home / ".docker/config.json",
+        {"auths": {host: auth("reaper")}, "credHelpers": {f"{host}/broken": "bad"}},
+    )
+    report = protected.json("run", code=4)
+    assert report["outcome"] == "partial"
+    errors = {each["name"]: each["errors"] for each in report["repositories"]}
+    assert errors["app"] == []
+    assert len(errors["broken/app"]) == 1
+    assert "docker-credential-bad" in errors["broken/app"][0]
+    assert protected.pusher.tags("app") == ["new"]
+    assert protected.pusher.tags("broken/app") == ["new", "old"]
+
+
+def test_what_skopeo_has_logged_in_to(
+    make_registry: MakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skopeo: Skopeo
+) -> None:
+    """Its file, for the host and for some repositories of it; a login is only kept when it works."""
+    server = make_registry(RegistryOptions(htpasswd={"all": PASSWORD, "team": PASSWORD}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    for user, place in {"all": server.host, "team": f"{server.host}/team"}.items():
+        skopeo.run("login", "--tls-verify=false", "--username", user, "--password", PASSWORD, place)
+    settings = RegistrySettings.model_validate({"name": "main", "url": server.url})
+
+    async def work() -> None:
+        options = registry_options(settings, read_only=True)
+        async with RegistryClient(options) as client:
+            await client.ping()
+            for repository, user in {None: "all", "app": "all", "team/app": "team"}.items():
+                login = await options.logins.find(repository)
+                assert login is not None
+                assert (login.username, login.password) == (user, PASSWORD)
+
+    asyncio.run(work())
 
 
 SPY = """\
