@@ -7,8 +7,8 @@ import os
 import signal
 import tempfile
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO, Any, Final, TypeVar
 
 from reaper.core.errors import ReaperError
@@ -36,7 +36,7 @@ async def run_quietly(command: Sequence[str], *, limit: float) -> tuple[int, str
     Raises:
         ProcessError: it could not be started, or took longer than ``limit`` seconds.
     """
-    with tempfile.TemporaryFile() as output:
+    with _temporary() as output:
         async with _started(command, output, output) as process, _limited(command, limit):
             await process.wait()
         text = _tail(output)
@@ -76,9 +76,7 @@ async def run_output(
         if len(output) > max_bytes:
             raise ProcessError(f"{command[0]} printed more than {max_bytes} bytes and was ended")
 
-    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
+    with _temporary() as errors, _temporary(stdin) as given:
         async with _pipe() as (reader, write_end), _started(command, write_end, errors, given) as process:
             write_end.close()
             whole = await _read_to_end(command, process, reader, keep, limit)
@@ -104,6 +102,19 @@ async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
     if cancelled is not None:
         raise cancelled
     return result
+
+
+@contextmanager
+def _temporary(content: bytes = b"") -> Iterator[IO[bytes]]:
+    """Make a file that is gone after the block; it can be read from its beginning."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ProcessError(f"no temporary file can be made: {error.strerror}") from error
+    with file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from reaper.registry import Credentials, LoginError
 from reaper.registry.helper import Helpers, is_helper
-from tests.registry.programs import answer, write_helper
+from tests.registry.programs import answer, answer_login, write_helper
 
 SECRET = "hunter2-in-the-clear"
 FILE = Path("/somewhere/config.json")
@@ -116,6 +116,13 @@ def test_one_that_is_missing_or_cannot_be_run(make_helper: MakeHelper) -> None:
     program = make_helper("test", "true")
     program.write_text("#!/nowhere/interpreter\n")
     with pytest.raises(LoginError, match="could not be started"):
+        ask()
+
+
+def test_there_is_no_room_for_what_it_says(make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_helper("test", answer_login("me", SECRET))
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(LoginError, match="no temporary file can be made: No such file"):
         ask()
 
 
