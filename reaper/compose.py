@@ -44,6 +44,8 @@ from reaper.registry import (
     logins_of,
     parse_address,
 )
+from reaper.registry.login_sources import LoginSources
+from reaper.registry.products import Fact, ProductOptions
 from reaper.repositories import Named, Repositories
 from reaper.run import utc_now
 from reaper.store import Store
@@ -79,6 +81,27 @@ def registry_options(
         read_only=read_only,
         concurrency=registry.concurrency,
         observer=observer,
+        product=_product(registry),
+    )
+
+
+def _product(registry: RegistrySettings) -> ProductOptions | None:
+    """Return which product's own API is asked; None: no product's."""
+    settings = registry.product
+    if settings.name == "none":
+        return None
+    source = f"the product of registry {registry.name}"
+
+    def read() -> Credentials | None:
+        login = settings.credentials()
+        return Credentials(source, login.username, login.password, login.token) if login else None
+
+    own = any((settings.username, settings.token, settings.token_file))
+    return ProductOptions(
+        settings.name,
+        parse_address(settings.url) if settings.url else None,
+        LoginSources([SettingsSource(source, read)]) if own else None,
+        tuple(settings.groups or ()),
     )
 
 
@@ -118,9 +141,16 @@ def collection_for(
 
 def repositories_for(registry: RegistrySettings, client: RegistryClient) -> Repositories:
     """Return what lists the repositories of ``registry``."""
+
+    async def listed() -> list[str] | None:
+        product = await client.product()
+        if product is None or Fact.REPOSITORIES not in product.reads:
+            return None
+        return [name async for name in product.repositories()]
+
     named = registry.repositories
     if named is None:
-        return Repositories(client)
+        return Repositories(client, product=listed)
     limit = named.command_timeout.total_seconds()
     return Repositories(client, named=Named(named.names, named.file, named.command or (), limit))
 

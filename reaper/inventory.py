@@ -27,7 +27,7 @@ from reaper.core.product_times import RepositoryTimes
 from reaper.core.reference import subject_of_tag
 from reaper.core.snapshot import ManifestEntry, ProductView, Snapshot, TagEntry
 from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError
-from reaper.registry.products import Fact
+from reaper.registry.products import WITHOUT, Fact
 from reaper.repositories import Listing, Repositories
 from reaper.store import CachedManifest, RepositoryRecord, Store
 
@@ -289,8 +289,7 @@ class Inventory:
                 times = (await product.times(reading.repository)).believable(self._now)
                 reading.times = times
         except RegistryError as error:
-            hint = "`product: {name: none}` in the registry's settings does without"
-            reading.problems.append(f"push and pull times: {error} ({hint})")
+            reading.problems.append(f"push and pull times: {error} ({WITHOUT})")
             return
         seen = ProductView(
             product.name,

@@ -25,6 +25,7 @@ _REGISTRY_FILES: Final = (
 _WEB_FILES: Final = ("token_file", "events_secret_file")
 _NOTIFY_FILES: Final = ("url_file",)
 _REPOSITORY_FILES: Final = ("file",)
+_PRODUCT_FILES: Final = ("password_file", "token_file")
 _CLUSTER_FILES: Final = ("kubeconfig",)
 _COLLECT_FILES: Final = {
     "docker": ("socket",),
@@ -83,6 +84,7 @@ def _anchored_registry(registry: Any, folder: Path) -> Any:
         _change(found, "policies", lambda value: _anchor_all(value, folder))
         _change(found, "collect", lambda collect: _anchored_collect(collect, folder))
         _change(found, "repositories", lambda one: _anchored_keys(one, folder, _REPOSITORY_FILES))
+        _change(found, "product", lambda one: _anchored_keys(one, folder, _PRODUCT_FILES))
     return found
 
 

@@ -3,73 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, SecretStr
 
 from reaper.config.collection import CollectSettings
 from reaper.config.fields import SomeDuration, TextField
+from reaper.config.login import Login, login_faults, read_login
 from reaper.config.model import Checked, Fault
 from reaper.config.paths import FilePath, FilePaths
+from reaper.config.product import Product, ProductSettings
 from reaper.config.repositories import Repositories
-from reaper.config.secrets import read_secret
+from reaper.config.urls import registry_url
 from reaper.core.alias import Alias, parse_alias
 from reaper.core.errors import InvalidInputError
 from reaper.core.reference import is_host
-
-_PORTS: Final = {"https": 443, "http": 80}
-_EXAMPLE: Final = "write one such as https://registry.example.com"
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """What to show a registry: a user's name and password, or a token. Never in a repr."""
-
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-
-
-def registry_url(text: str) -> str:
-    """Return the registry's URL as it was written, without a trailing slash. It may lack a scheme.
-
-    Raises:
-        InvalidInputError: it is not one, or it carries a login; then the message does not repeat it.
-    """
-    url = text.strip().rstrip("/")
-    if "@" in url:
-        hint = "give username and password_file, or docker_config"
-        raise InvalidInputError("a registry's URL must not carry a login", hint=hint)
-    try:
-        parts = _split(url)
-        valid = parts.scheme in ("", *_PORTS) and parts.hostname and parts.port != 0 and url[-1] != ":"
-    except ValueError:
-        valid = False
-    if not valid or any(character.isspace() for character in url):
-        raise InvalidInputError("this is not a registry's URL", hint=_EXAMPLE)
-    if "?" in url or "#" in url:
-        raise InvalidInputError("a registry's URL has neither ? nor #", hint=_EXAMPLE)
-    return url
-
-
-def same_registry(first: str, second: str) -> bool:
-    """Tell whether two valid URLs are of one registry; one without a scheme may have either."""
-    one, other = _split(first), _split(second)
-    if one.scheme and other.scheme and one.scheme != other.scheme:
-        return False
-    default = _PORTS[one.scheme or other.scheme or "https"]
-    return (one.hostname, one.port or default, one.path) == (
-        other.hostname,
-        other.port or default,
-        other.path,
-    )
-
-
-def _split(url: str) -> SplitResult:
-    return urlsplit(url if "://" in url else f"//{url}")
 
 
 def _registry_name(text: str) -> str:
@@ -150,6 +99,9 @@ class RegistrySettings(Checked):
         default=None,
         description="The repositories there are, where the registry has no catalog of them, or not of all.",
     )
+    product: Product = Field(
+        default=ProductSettings(), description="The product behind it, whose own API knows more times."
+    )
     hosts: Annotated[list[_Host], Field(min_length=1)] | None = Field(
         default=None,
         description="Other names by which images in use call this registry, as "
@@ -160,18 +112,7 @@ class RegistrySettings(Checked):
     @classmethod
     def faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield logins that contradict each other or lack a half."""
-        for first, second in (("password", "password_file"), ("token", "token_file")):
-            if first in data and second in data:
-                yield Fault(f"{first} stands beside {second}", "keep one of them", (first,), of_key=True)
-        password = next((key for key in ("password", "password_file") if key in data), None)
-        token = next((key for key in ("token", "token_file") if key in data), None)
-        if token and (password or "username" in data):
-            hint = "a login is a name with a password, or a token"
-            yield Fault(f"{token} stands beside {password or 'username'}", hint, (token,), of_key=True)
-        elif "username" in data and not password:
-            yield Fault("username has no password", "add password_file", ("username",), of_key=True)
-        elif password and "username" not in data:
-            yield Fault(f"{password} has no username", "add username", (password,), of_key=True)
+        yield from login_faults(data)
         if "client_key_file" in data and "client_cert_file" not in data:
             fix = "add client_cert_file"
             yield Fault("client_key_file has no certificate", fix, ("client_key_file",), of_key=True)
@@ -182,8 +123,4 @@ class RegistrySettings(Checked):
         Raises:
             ReaperError: a file cannot be read, or holds no secret.
         """
-        if self.username is not None:
-            return Login(username=self.username, password=read_secret(self.password, self.password_file))
-        if self.token is not None or self.token_file is not None:
-            return Login(token=read_secret(self.token, self.token_file))
-        return None
+        return read_login(self)

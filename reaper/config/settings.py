@@ -25,12 +25,14 @@ from reaper.config.fields import Crontab, Duration, SomeDuration, TextField, Tim
 from reaper.config.in_use import InUseSettings
 from reaper.config.leadership import LeaderElectionSettings
 from reaper.config.located import load_document
+from reaper.config.login import Login
 from reaper.config.model import Checked, Fault, place_in, problems_of
 from reaper.config.nodes import Document
 from reaper.config.notify import NotifySettings
 from reaper.config.paths import FilePaths, anchored
 from reaper.config.policies import share_in_percent
-from reaper.config.registries import Login, RegistrySettings, registry_url, same_registry
+from reaper.config.registries import RegistrySettings
+from reaper.config.urls import registry_url, same_registry
 from reaper.config.web import WebSettings
 from reaper.core.errors import InvalidInputError
 from reaper.core.policy import UTC, Guard

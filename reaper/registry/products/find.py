@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Final
 
 from reaper.registry.credentials import NO_LOGIN, Logins
-from reaper.registry.errors import ProtocolError
+from reaper.registry.errors import ProtocolError, RegistryError
 from reaper.registry.exchange import Exchange
 from reaper.registry.options import RegistryOptions
 from reaper.registry.products.acr import ACR, DOMAINS
 from reaper.registry.products.base import Product
 from reaper.registry.products.gitlab import GitLab
 from reaper.registry.products.harbor import Harbor
-from reaper.registry.products.options import AUTO, ProductOptions
+from reaper.registry.products.options import AUTO, WITHOUT, ProductOptions
 from reaper.registry.products.quay import Quay
 from reaper.registry.products.zot import Zot
 
@@ -53,13 +53,18 @@ class ProductFinder:
     async def _ask(self) -> Product | None:
         chosen = self._options.product or ProductOptions()
         product = self._make(await self._guess() if chosen.name == AUTO else chosen.name, chosen)
-        if await product.recognise():
+        try:
+            recognised = await product.recognise()
+        except RegistryError as error:
+            error.hint = error.hint or f"it is asked whether it is {product.name}; {WITHOUT}"
+            raise
+        if recognised:
             return product
         if chosen.name == AUTO:
             return None
         raise ProtocolError(
             f"{self._exchange.url} is not the {chosen.name} that the settings say it is: it has no such API",
-            hint="set registries[].product, with the url of its API where that is another",
+            hint="set registries[].product to what it is, with the url of its API where that is another",
         )
 
     async def _guess(self) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from reaper.core.product_times import DigestTime, RepositoryTimes, TagTime
 from reaper.registry.credentials import Logins
+from reaper.registry.errors import UnsupportedError
 from reaper.registry.exchange import Exchange
 from reaper.registry.products.api import API, latest
 from reaper.registry.products.base import Fact
@@ -29,11 +30,12 @@ class Harbor:
     """
 
     name = "harbor"
-    reads = frozenset({Fact.PUSHED, Fact.PULLED, Fact.REPOSITORIES})
 
     def __init__(self, exchange: Exchange, logins: Logins) -> None:
         self._api = API(self.name, exchange, basic=logins)
         self._public = API(self.name, exchange)
+        self._logins = logins
+        self.reads: frozenset[Fact] = frozenset()
 
     async def recognise(self) -> bool:
         """Tell whether Harbor's system information is there, which anybody may read."""
@@ -44,7 +46,13 @@ class Harbor:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
             return False
-        return isinstance(document, dict) and "auth_mode" in document
+        if not isinstance(document, dict) or "auth_mode" not in document:
+            return False
+        login = await self._logins.find(None)
+        # Without a login it would list public repositories, as if those were all.
+        known = {Fact.REPOSITORIES} if login is not None and login.basic() else set()
+        self.reads = frozenset({Fact.PUSHED, Fact.PULLED, *known})
+        return True
 
     async def times(self, repository: str) -> RepositoryTimes:
         """Return the times of the repository's artifacts and of their tags."""
@@ -70,7 +78,13 @@ class Harbor:
         digests[digest] = DigestTime(self._api.time(artifact, "push_time"), latest(*pulled))
 
     async def repositories(self) -> AsyncIterator[str]:
-        """Yield the repositories of all projects that the login may see."""
+        """Yield the repositories of all projects that the login may see.
+
+        Raises:
+            UnsupportedError: there is no login.
+        """
+        if Fact.REPOSITORIES not in self.reads:
+            raise UnsupportedError("Harbor lists its repositories only to who is logged in")
         target = f"{_API}/repositories?page=1&page_size={_PAGE}"
         seen: set[str] = set()
         async for entry in self._api.listing(target, "the repositories", identity="name"):

@@ -10,6 +10,8 @@ from reaper.registry.credentials import Logins
 
 #: The product is found out, where it needs nothing but the registry's own address and login.
 AUTO: Final = "auto"
+#: What to do where no product's API is to be asked.
+WITHOUT: Final = "`product: none` in the registry's settings does without"
 
 
 @dataclass(frozen=True, slots=True)
