@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reaper.cli.options import Common
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from reaper.config.settings import Settings
     from reaper.core.errors import ReaperError
     from reaper.registry import Look, RegistryClient, RegistryOptions
+
+#: How many paths are named to a person.
+_SHOWN: Final = 10
 
 
 @dataclass(slots=True)
@@ -34,7 +37,8 @@ class RegistryCheck:
 
         for look in self.logins:
             what = f"{look.login.who}, used" if look.login else look.finding.value
-            yield safe(f"login: {look.source}: {what}")
+            below = f"; others for {_some(look.below)}" if look.below else ""
+            yield safe(f"login: {look.source}: {what}{below}")
         if self.repositories is not None:
             repositories = count(self.repositories, "repository", "repositories")
             yield safe(f"registry {self.url}: {repositories}, login {self.login}")
@@ -50,12 +54,19 @@ class RegistryCheck:
                     "found": look.finding.value,
                     "username": look.login.username if look.login else None,
                     "used": look.login is not None,
+                    "below": list(look.below),
                 }
                 for look in self.logins
             ],
             "repositories": self.repositories,
             "error": self.error.message if self.error else None,
         }
+
+
+def _some(paths: Sequence[str]) -> str:
+    """Return the first few of ``paths``, and how many more there are."""
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(paths[:_SHOWN]) + more
 
 
 def check_registry(common: Common, settings: Settings) -> RegistryCheck:

@@ -54,12 +54,14 @@ class Look:
     """A look at one source.
 
     ``login`` is there with Finding.LOGIN, and then it is the one that is used; ``error`` with Finding.FAILED.
+    ``below`` are the paths whose repositories have logins of their own in the source.
     """
 
     source: str
     finding: Finding
     login: Credentials | None = None
     error: ReaperError | None = None
+    below: tuple[str, ...] = ()
 
 
 class Logins(Protocol):

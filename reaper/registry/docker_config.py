@@ -50,6 +50,13 @@ class LoginFile:
         found = covering(self.logins, path)
         return None if found is None else self.logins[found]
 
+    def below(self, path: str) -> tuple[str, ...]:
+        """Return the paths below ``path`` that have a login, or a helper, of their own."""
+        start = f"{path}/" if path else ""
+        return tuple(
+            sorted(each for each in {*self.helpers, *self.logins} - {path} if each.startswith(start))
+        )
+
 
 def file_of(place: Path) -> Path:
     """Return the file that ``place`` stands for: itself, or the one of logins in it.

@@ -28,7 +28,7 @@ LIMIT: Final = 30.0
 #: How long an answer is good, in seconds, if it is not refused before: what clouds hand out lives from an
 #: hour (Google) to twelve (Amazon), and helpers of them hand out what they hold already.
 _KEEP: Final = 900.0
-#: How long a failure is an answer, in seconds: the requests that wait beside must not each wait for it.
+#: How long a failure counts, in seconds: the requests that wait beside must not each wait for it.
 _KEEP_FAILURE: Final = 15.0
 _MAX_ANSWER: Final = 256 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -67,7 +67,14 @@ class Helpers:
         held = self._answers.get(key)
         if held is None or self.clock() >= held.good_until:
             result = await self._result(name, server, file)
-            keep = _KEEP_FAILURE if isinstance(result, LoginError) else _KEEP
+            failed = isinstance(result, LoginError)
+            if failed and held is not None and isinstance(held.result, Credentials):
+                # It has not been refused yet, so it is the better answer.
+                _log.warning(
+                    "credential helper failed; its earlier answer is used", helper=name, server=server
+                )
+                result = held.result
+            keep = _KEEP_FAILURE if failed else _KEEP
             held = self._answers[key] = _Answer(result, self.clock() + keep)
         if isinstance(held.result, LoginError):
             raise LoginError(held.result.message, hint=held.result.hint)

@@ -97,6 +97,7 @@ class FileSource:
         self._helpers = helpers
         self._file = place.path
         self._known: LoginFile | Finding | None = None
+        self._below: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -108,6 +109,8 @@ class FileSource:
         if self._known is None:
             self._known = await asyncio.to_thread(self._read)
             _log.debug("logins", file=str(self._file), named_by=self._place.why, found=self._finding())
+            if isinstance(self._known, LoginFile):
+                self._below = self._known.below(path_of(self._address, None))
         if isinstance(self._known, Finding):
             return Look(self.name, self._known)
         path = path_of(self._address, repository)
@@ -115,7 +118,8 @@ class FileSource:
         if helper := self._known.helper(path):
             login = await self._helpers.ask(helper.name, helper.server, self._file)
         login = login or self._known.login(path)
-        return Look(self.name, Finding.LOGIN if login else Finding.NO_LOGIN, login)
+        finding = Finding.LOGIN if login else Finding.NO_LOGIN
+        return Look(self.name, finding, login, below=self._below)
 
     def forget(self) -> None:
         """Read the file anew."""

@@ -316,6 +316,17 @@ class TestSources:
         assert looks[1].finding is Finding.UNREADABLE
         assert looks[2].finding in (Finding.ABSENT, Finding.UNREADABLE)
 
+    def test_paths_with_logins_of_their_own_are_told(self, tmp_path: Path) -> None:
+        keys = {f"{HOST}/prefix/team": entry("a"), f"{HOST}/prefix/v2": {}, f"{HOST}/other": entry("b")}
+        helpers = {f"https://{HOST}/v2/prefix/lib": "x"}
+        folder = config(tmp_path, {"auths": keys, "credHelpers": helpers})
+        for url, below in {
+            HOST: ("other", "prefix/lib", "prefix/team"),
+            f"{HOST}/prefix": ("prefix/lib", "prefix/team"),
+        }.items():
+            look = asyncio.run(sources(folder, url=url).looks(None))[1]
+            assert (look.finding, look.below) == (Finding.NO_LOGIN, below)
+
     def test_where_looking_ends_with_an_error(self, tmp_path: Path) -> None:
         looks = asyncio.run(sources(config(tmp_path, "{")).looks(None))
         assert [look.finding for look in looks[:3]] == [Finding.NO_LOGIN, Finding.FAILED, Finding.NOT_ASKED]

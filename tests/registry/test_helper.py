@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from reaper.registry import Credentials, LoginError
 from reaper.registry.helper import Helpers, is_helper
@@ -172,6 +173,25 @@ def test_a_failure_is_remembered_for_a_moment(make_helper: MakeHelper, tmp_path:
         with pytest.raises(LoginError, match="exit code 7"):
             ask(server="x", helpers=helpers)
     assert calls.read_text() == "xx"
+
+
+def test_a_known_answer_outlives_a_failure_until_it_is_refused(make_helper: MakeHelper) -> None:
+    now = [0.0]
+    helpers = Helpers(clock=lambda: now[0])
+    make_helper("test", answer_login("me", SECRET))
+    known = ask(helpers=helpers)
+    make_helper("test", "exit 7")
+    with capture_logs() as logs:
+        for now[0] in (900.0, 914.0, 915.0):
+            assert ask(helpers=helpers) == known
+    assert [each["helper"] for each in logs if each["log_level"] == "warning"] == ["test", "test"]
+    make_helper("test", answer_login("me", "another"))
+    now[0] = 930.0
+    assert ask(helpers=helpers) != known
+    make_helper("test", "exit 7")
+    helpers.forget()
+    with pytest.raises(LoginError, match="exit code 7"):
+        ask(helpers=helpers)
 
 
 @pytest.mark.parametrize(
