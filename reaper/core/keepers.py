@@ -195,10 +195,9 @@ def _certain(moment: Moment) -> bool:
     return moment.source is not Source.FIRST_INVENTORY
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that puts build-10 after build-9."""
-    parts = re.split(r"(\d+)", name, flags=re.ASCII)
-    return [(1, int(part), "") if index % 2 else (0, 0, part) for index, part in enumerate(parts)]
+def _natural(name: str) -> list[str | int]:
+    """Return a sort key that puts build-10 after build-9: text and numbers in turn, text first."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _within(condition: KeepWithin, group: Sequence[Candidate], context: Context) -> Findings:

@@ -46,6 +46,7 @@ def guarded(guard: Guard, name: str = "p") -> Policy:
         (replace(OPEN, max_share=0.6), []),
         (replace(OPEN, max_share=0.5), ["max_share"]),
         (replace(OPEN, max_share=0.5, share_from=7), []),
+        (replace(OPEN, max_share=0.5, share_from=6), ["max_share"]),
         (replace(OPEN, min_tags=4), []),
         (replace(OPEN, min_tags=5), ["min_tags"]),
         (Guard(0, 0.0, 1, 10), ["max_deletions", "max_share", "min_tags"]),
@@ -69,9 +70,32 @@ def test_a_trip_has_its_figures() -> None:
 
 def test_the_guards_of_all_policies_on_a_repository_hold() -> None:
     strict, mild = guarded(replace(OPEN, max_deletions=1), "strict"), guarded(OPEN, "mild")
-    elsewhere = replace(guarded(replace(OPEN, min_tags=99), "x"), repositories=Selector((Glob("other"),)))
+    elsewhere = replace(guarded(replace(OPEN, min_tags=99), "a"), repositories=Selector((Glob("other"),)))
     found = list(check_repository(plan(10, 4), [mild, strict, elsewhere]))
     assert [trip.guard for trip in found] == ["max_deletions"]
+
+
+def test_a_guard_that_several_policies_run_into_is_told_once_by_name() -> None:
+    policies = [guarded(replace(OPEN, max_deletions=limit), name) for name, limit in (("z", 1), ("b", 2))]
+    (trip,) = check_repository(plan(10, 4), policies)
+    assert trip.message == "6 manifests would be deleted; policy b allows 2"
+
+
+def test_the_share_is_that_of_tags_where_more_of_them_go() -> None:
+    """Two of three images stay, but the tags of one of these go: half of all."""
+    stays, other = image("stays", "1d"), image("other", "1d")
+    tags = {"keep-1": stays, "keep-2": other, "a": other, "b": image("gone", "9d")}
+    look = snapshot(tags)
+    keeps = policy(Rule("k", KeepAll(), Selector((Glob("keep-*"),))))
+    made = build_plan(look, judge(look, keeps), can_untag=True)
+    (trip,) = check_repository(made, [guarded(replace(OPEN, max_share=0.4))])
+    assert trip.message == "2 of 4 tags (50%) would go; policy p allows 40%"
+
+
+def test_a_share_of_nothing_allows_not_even_one() -> None:
+    assert [trip.guard for trip in check_repository(plan(9, 8), [guarded(replace(OPEN, max_share=0.0))])] == [
+        "max_share"
+    ]
 
 
 def test_a_plan_without_steps_surprises_nobody() -> None:
@@ -88,11 +112,13 @@ def test_referrers_tags_are_not_counted() -> None:
 
 
 def test_the_whole_run() -> None:
-    total = tally(plan(10, 4)) + tally(plan(10, 10))
+    total = tally(plan(10, 6)) + tally(plan(10, 8))
     assert total == Tally(20, 6, 20, 6)
     assert list(check_run(total, replace(OPEN, max_deletions=6, max_share=0.3))) == []
     found = list(check_run(total, replace(OPEN, max_deletions=5, max_share=0.2)))
     assert [(trip.guard, trip.repository) for trip in found] == [("max_deletions", None), ("max_share", None)]
+    assert str(found[0]) == "6 manifests would be deleted; the run's guard allows 5"
+    assert str(found[1]) == "6 of 20 manifests (30%) would go; the run's guard allows 20%"
 
 
 def test_a_policy_that_matches_too_little() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from reaper.core.policy import KeepNewest, KeepPulledWithin, KeepWithin, Policy
+from reaper.core.policy import Clock, KeepNewest, KeepPulledWithin, KeepWithin, Policy
 from reaper.core.policy_test import DEFAULT_NOW, Case, ExpectedTag, ExpectedUntagged, Outcome, run_case
 from reaper.core.retention import Decision
 from reaper.core.selectors import Glob, Selector
@@ -33,12 +33,24 @@ def test_tags_are_judged_together() -> None:
     case = Case("t", "app", tags=(tag("a", 1), tag("b", 2), tag("c", 3), tag("latest", 9)))
     assert found(case, policy(KeepNewest(1))) == {"a": KEEP, "b": EXPIRE, "c": EXPIRE, "latest": KEEP}
     assert found(case, policy(KeepNewest(1)), policy(KeepWithin(2 * DAY + DAY / 2), name="q"))["b"] is KEEP
-    assert found(replace(case, in_use=frozenset("c")), policy(KeepNewest(1)))["c"] is KEEP
+    outcomes = list(run_case([policy(KeepNewest(1))], replace(case, in_use=frozenset("c"))))
+    assert (outcomes[2].found, outcomes[2].reason) == (KEEP, "in-use: in use by the test")
 
 
 def test_tags_of_one_image_count_once() -> None:
     case = Case("t", "app", tags=(tag("a", 1, image="x"), tag("b", 1, image="x"), tag("c", 3), tag("d", 4)))
     assert found(case, policy(KeepNewest(2))) == {"a": KEEP, "b": KEEP, "c": KEEP, "d": EXPIRE}
+
+
+def test_tags_of_one_image_were_built_at_once() -> None:
+    when = DEFAULT_NOW - 3 * DAY
+    dated = ExpectedTag("dated", "x", KEEP, when, when)
+    undated = ExpectedTag("undated", "x", KEEP, DEFAULT_NOW - 9 * DAY)
+    rule = policy(KeepWithin(5 * DAY, Clock.CREATED))
+    for tags in ((dated, undated), (undated, dated)):
+        assert found(Case("t", "app", tags=tags), rule) == {"dated": KEEP, "undated": KEEP}
+    old = ExpectedTag("old", "y", EXPIRE, DEFAULT_NOW, DEFAULT_NOW - 9 * DAY)
+    assert found(Case("t", "app", tags=(old,)), rule) == {"old": EXPIRE}
 
 
 def test_an_image_is_there_since_its_first_tag() -> None:
@@ -75,15 +87,20 @@ def test_manifests_without_a_tag() -> None:
         (KEEP, True),
         (EXPIRE, True),
     ]
-    assert "after 99h: untagged for 4d" in outcomes[2].reason
+    assert [(outcome.tag, outcome.number) for outcome in outcomes] == [(None, 0), (None, 1), (None, 2)]
+    told = "2026-07-01 11:00:00Z (push event), younger than 1d"
+    assert outcomes[0].reason == f"after 1h: minimum-age: pushed 1h ago, {told}"
+    assert outcomes[2].reason.startswith("after 99h: untagged for 4d")
     assert {outcome.found for outcome in run_case([policy(KeepNewest(1))], case)} == {KEEP}
 
 
 def test_without_a_matching_policy_everything_is_ignored() -> None:
     elsewhere = replace(policy(KeepNewest(1)), repositories=Selector((Glob("other"),)))
-    case = Case("t", "app", tags=(tag("a", 1),), untagged=(ExpectedUntagged(DAY, EXPIRE),))
+    untagged = (ExpectedUntagged(DAY, EXPIRE), ExpectedUntagged(2 * DAY, KEEP))
+    case = Case("t", "app", tags=(tag("a", 1),), untagged=untagged)
     reason = "no policy matches this repository"
     assert list(run_case([elsewhere], case)) == [
         Outcome("a", 0, KEEP, IGNORE, reason),
         Outcome(None, 0, EXPIRE, IGNORE, reason),
+        Outcome(None, 1, KEEP, IGNORE, reason),
     ]

@@ -9,6 +9,8 @@ import pytest
 
 from reaper.core.manifest import DOCKER_SCHEMA1_SIGNED, Kind
 from reaper.core.policy import (
+    AllOf,
+    AnyOf,
     KeepAll,
     KeepNewest,
     KeepPulledWithin,
@@ -251,6 +253,37 @@ class TestVersions:
         )
         # A rule that reads no versions tells none.
         assert {tag.verdicts[1].version for tag in decisions.tags.values()} == {None}
+
+
+class TestSeveralConditions:
+    """All that keeps is told; where nothing does, all that does not."""
+
+    look = snapshot({"a": image("a", "30d"), "b": image("b", "1d")})
+
+    @pytest.mark.parametrize("kind", [AnyOf, AllOf])
+    def test_all_that_does_not_keep_is_told(self, kind: type[AnyOf | AllOf]) -> None:
+        both = kind((KeepNewest(1), KeepWithin(2 * DAY)))
+        verdict = judge(self.look, policy(both)).tags["a"].verdicts[0]
+        rank, age = (
+            f"rank 2 of 2 by pushed {built('30d')}, keeps 1",
+            f"pushed 30d ago, {built('30d')}, beyond 2d",
+        )
+        assert verdict == Verdict("p", "rule 1", False, f"{rank}; {age}")
+
+    @pytest.mark.parametrize(("kind", "word"), [(AnyOf, "; "), (AllOf, " and ")])
+    def test_all_that_keeps_is_told(self, kind: type[AnyOf | AllOf], word: str) -> None:
+        both = kind((KeepNewest(1), KeepWithin(2 * DAY)))
+        verdict = judge(self.look, policy(both)).tags["b"].verdicts[0]
+        parts = [f"rank 1 of 2 by pushed {built('1d')}, keeps 1", f"pushed 1d ago, {built('1d')}, within 2d"]
+        ends = None if kind is AnyOf else NOW + DAY
+        assert verdict == Verdict("p", "rule 1", True, word.join(parts), expires_at=ends)
+
+    def test_only_what_decides_is_told(self) -> None:
+        rules = (KeepNewest(1), KeepWithin(40 * DAY))
+        within = f"pushed 30d ago, {built('30d')}, within 40d"
+        assert judge(self.look, policy(AnyOf(rules))).tags["a"].verdicts[0].saw == within
+        rank = f"rank 2 of 2 by pushed {built('30d')}, keeps 1"
+        assert judge(self.look, policy(AllOf(rules))).tags["a"].verdicts[0].saw == rank
 
 
 class TestGroups:

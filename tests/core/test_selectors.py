@@ -95,6 +95,21 @@ def test_semver(semver: Semver, matches: list[str], not_these: list[str]) -> Non
     assert not [name for name in not_these if semver.match(name) is not None]
 
 
+@pytest.mark.parametrize(
+    ("text", "matches", "not_these"),
+    [
+        (">=1.2.0 <3.0.0", ["1.2.0", "2.0.0-rc.1", "3.0.0-rc.1"], ["1.2.0-rc.1", "3.0.0"]),
+        ("<1.0.0 || ^4.1", ["0.9.0-a", "1.0.0-a", "4.2.0-b"], ["1.0.0", "4.1.0-a", "5.0.0"]),
+        ("*", ["0.0.1", "9.0.0"], ["nightly"]),
+    ],
+)
+def test_with_pre_releases_plain_precedence_decides(
+    text: str, matches: list[str], not_these: list[str]
+) -> None:
+    semver = Semver(text, prerelease=True)
+    assert [name for name in (*matches, *not_these) if semver.match(name) is not None] == matches
+
+
 def test_versions() -> None:
     tags = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "v1.10.0"]
     versions = [parse_version(tag) for tag in tags]
