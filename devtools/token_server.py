@@ -36,6 +36,14 @@ class TokenServer:
         self.allowed = {"pull", "push", "delete", "*"}
         #: For how many seconds tokens are good; the registry takes them for a minute longer.
         self.lifetime = 300
+        #: Passwords.
+        self.users = dict(users)
+        #: Refresh tokens (Docker's identity tokens), and whose they are.
+        self.refresh_tokens: dict[str, str] = {}
+        #: What a POST is answered, where the server takes no OAuth 2 form.
+        self.post_status: int | None = None
+        #: Every token that was given.
+        self.issued: list[str] = []
         #: Scopes that the server fails to give tokens for.
         self.failing: set[str] = set()
         authority = trustme.CA()
@@ -51,19 +59,37 @@ class TokenServer:
             def do_GET(self) -> None:
                 query = parse_qs(urlsplit(self.path).query)
                 kind, _, encoded = self.headers.get("Authorization", "").partition(" ")
-                user, _, password = (
-                    base64.b64decode(encoded).decode().partition(":") if kind == "Basic" else ("", "", "")
-                )
-                scope = query.get("scope", [""])[0]
-                server.asked.append((self.command, user or None, scope))
-                known = users.get(user) == password and scope not in server.failing
-                body = json.dumps({"token": server.token(user, scope), "expires_in": 300}).encode()
-                self.send_response(500 if scope in server.failing else 200 if known else 401)
-                self.send_header("Content-Length", str(len(body) if known else 0))
-                self.end_headers()
-                self.wfile.write(body if known else b"")
+                given = base64.b64decode(encoded).decode() if kind == "Basic" else ""
+                user, _, password = given.partition(":")
+                if password in server.refresh_tokens:
+                    user = server.refresh_tokens[password]
+                elif server.users.get(user) != password:
+                    self.answer(401, user, query.get("scope", []))
+                    return
+                self.answer(200, user, query.get("scope", []))
 
-            do_POST = do_GET  # noqa: N815 - http.server's own name
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+                form = {key: values[0] for key, values in parse_qs(content).items()}
+                user = server.refresh_tokens.get(form.get("refresh_token", ""))
+                scopes = form.get("scope", "").split()
+                if server.post_status is not None:
+                    self.answer(server.post_status, user, scopes)
+                else:
+                    self.answer(200 if user else 401, user, scopes)
+
+            def answer(self, status: int, user: str | None, scopes: list[str]) -> None:
+                server.asked.append((self.command, user or None, " ".join(scopes)))
+                if server.failing & set(scopes):
+                    status = 500
+                body = b""
+                if status == 200:
+                    key = "access_token" if self.command == "POST" else "token"
+                    body = json.dumps({key: server.token(user or "", *scopes), "expires_in": 300}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_args: object) -> None:
                 pass
@@ -97,11 +123,14 @@ class TokenServer:
     ) -> None:
         self.close()
 
-    def token(self, user: str, scope: str) -> str:
+    def token(self, user: str, *scopes: str) -> str:
         """Return a signed token (RFC 7519) as distribution's specification describes it."""
-        kind, _, rest = scope.partition(":")
-        name, _, actions = rest.rpartition(":")
-        granted = sorted(set(actions.split(",")) & self.allowed)
+        access = []
+        for scope in scopes:
+            kind, _, rest = scope.partition(":")
+            name, _, actions = rest.rpartition(":")
+            granted = sorted(set(actions.split(",")) & self.allowed)
+            access.append({"type": kind, "name": name, "actions": granted})
         now = int(time.time())
         certificate = base64.b64encode(self._chain.public_bytes(Encoding.DER)).decode()
         claims = {
@@ -111,13 +140,14 @@ class TokenServer:
             "exp": now + self.lifetime,
             "nbf": now - 10,
             "iat": now,
-            "jti": str(len(self.asked)),
-            "access": [{"type": kind, "name": name, "actions": granted}] if scope else [],
+            "jti": str(len(self.issued)),
+            "access": access,
         }
         head = {"typ": "JWT", "alg": "ES256", "x5c": [certificate]}
         signed = ".".join(_encode(json.dumps(part).encode()) for part in (head, claims))
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{_encode(r.to_bytes(32) + s.to_bytes(32))}"
+        self.issued.append(f"{signed}.{_encode(r.to_bytes(32) + s.to_bytes(32))}")
+        return self.issued[-1]
 
 
 def _encode(data: bytes) -> str:

@@ -250,7 +250,9 @@ class Exchange:
             # Credentials belong to the registry's origin; a redirect to a storage host gets none.
             own = origin_of(url) == self._address.origin
             authorization = await self._auth.header(scope) if own else None
-            sent = {**headers, **({"Authorization": authorization} if authorization else {})}
+            sent = {name: value for name, value in headers.items() if own or name != "Authorization"}
+            if authorization:
+                sent["Authorization"] = authorization
             response = await self._send(method, url, sent, content)
             challenges = response.headers.get_list("WWW-Authenticate")
             if response.status_code == 401 and own:
