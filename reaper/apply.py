@@ -123,7 +123,9 @@ class Application:
         registry_time = await self._client.ping()
         run = self._run
         run.books.trip(*check_clock(self._clock(), None, registry_time))
-        settled = await settle(self._client, self._store, registry=self._client.url, clock=self._clock)
+        settled = await settle(
+            self._client, self._store, registry=self._client.url, clock=self._clock, may_write=may_write
+        )
         run.settled = len(settled)
         repositories = self._plan.repositories
         run.books.trip(*await self._in_use.begin([each.name for each in repositories]))

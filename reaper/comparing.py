@@ -9,7 +9,7 @@ from datetime import datetime
 
 from reaper.concurrency import in_order
 from reaper.core.comparison import Change, Turn, changes
-from reaper.core.plan import Action, RepositoryPlan, build_plan
+from reaper.core.plan import Action, RepositoryPlan, Untag, build_plan
 from reaper.core.policy import Policy
 from reaper.core.reclaim import Ledger
 from reaper.core.retention import Decisions, decide
@@ -72,7 +72,7 @@ class Comparison:
         registry: str,
         now: datetime,
         in_use: Callable[[str], Mapping[str, str]],
-        can_untag: bool,
+        untag: Untag,
         remembered: bool = False,
         repositories: Repositories | None = None,
         concurrency: int = 16,
@@ -87,7 +87,7 @@ class Comparison:
         self._registry = registry
         self._now = now
         self._in_use = in_use
-        self._can_untag = can_untag
+        self._untag = untag
         self._remembered = remembered
         self._progress = progress
         self._before, self._after = Ledger(), Ledger()
@@ -167,8 +167,8 @@ class Comparison:
         return snapshot, old, new
 
     async def _judge_by(self, policies: Sequence[Policy], snapshot: Snapshot) -> Judgement:
-        async def can_untag(_snapshot: Snapshot, _decisions: Decisions) -> bool:
-            return self._can_untag
+        async def untag(_snapshot: Snapshot, _decisions: Decisions) -> Untag:
+            return self._untag
 
         return await judge(
             self._client,
@@ -177,12 +177,12 @@ class Comparison:
             policies,
             self._now,
             in_use=self._in_use(snapshot.repository),
-            can_untag=can_untag,
+            untag=untag,
         )
 
     def _decide(self, policies: Sequence[Policy], snapshot: Snapshot) -> tuple[Decisions, RepositoryPlan]:
         decisions = decide(policies, snapshot, self._now, self._in_use(snapshot.repository))
-        return decisions, build_plan(snapshot, decisions, can_untag=self._can_untag)
+        return decisions, build_plan(snapshot, decisions, can_untag=self._untag is not Untag.NO)
 
     def _count(self, ledger: Ledger, snapshot: Snapshot, plan: RepositoryPlan | None) -> None:
         gone = _deletions(plan) if plan else set()

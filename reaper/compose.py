@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from reaper.capabilities import Capabilities, Wanted
 from reaper.collect import Collector, CommandCollector, NoneCollector
 from reaper.collect.docker import DockerCollector
 from reaper.collect.kubernetes_exec import KubernetesExecCollector
@@ -17,6 +19,7 @@ from reaper.collection import Collection, JournaledSizes, Watch
 from reaper.config.in_use import ClusterSettings, InUseSettings
 from reaper.config.settings import RegistrySettings, Settings
 from reaper.core.alias import Alias, normal_host
+from reaper.core.capabilities import Untagging
 from reaper.housekeeping import Retention
 from reaper.kubernetes import Resource, connect
 from reaper.protect import (
@@ -31,6 +34,7 @@ from reaper.protect import (
 )
 from reaper.registry import (
     NOBODY,
+    PAGE_SIZE,
     Address,
     Credentials,
     Logins,
@@ -80,6 +84,8 @@ def registry_options(
         patience=Patience(registry.connect_timeout.total_seconds(), registry.timeout.total_seconds()),
         read_only=read_only,
         concurrency=registry.concurrency,
+        page_size=registry.capabilities.page_size or PAGE_SIZE,
+        referrers_api=registry.capabilities.referrers,
         observer=observer,
         product=_product(registry),
     )
@@ -148,11 +154,29 @@ def repositories_for(registry: RegistrySettings, client: RegistryClient) -> Repo
             return None
         return [name async for name in product.repositories()]
 
-    named = registry.repositories
+    named, catalog = registry.repositories, registry.capabilities.catalog
     if named is None:
-        return Repositories(client, product=listed)
+        return Repositories(client, product=listed, catalog=catalog)
     limit = named.command_timeout.total_seconds()
     return Repositories(client, named=Named(named.names, named.file, named.command or (), limit))
+
+
+def capabilities_for(
+    registry: RegistrySettings,
+    client: RegistryClient,
+    store: Store,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+) -> Capabilities:
+    """Return what ``registry`` can do, as far as its settings say it."""
+    wanted = Wanted(
+        Untagging(registry.untag),
+        registry.capabilities.referrers,
+        registry.capabilities.catalog,
+        registry.capabilities.page_size,
+        registry.collect.via,
+    )
+    return Capabilities(client, store, wanted, clock=clock)
 
 
 def collector_for(registry: RegistrySettings, store: Store, url: str) -> Collector:

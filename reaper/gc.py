@@ -38,7 +38,7 @@ async def collect(
         CollectError: the registry could not be made writable again.
         ReaperError: the registry could not be asked, or the collection was refused.
     """
-    async with writing(store, client.url, COMMAND, clock):
+    async with writing(store, client.url, COMMAND, clock) as lock:
         may_write()
         run_id = uuid.uuid4().hex[:12]
         store.runs.interrupt_stale(client.url, clock())
@@ -48,7 +48,7 @@ async def collect(
         try:
             await collection.recover()
             await client.ping()
-            await settle(client, store, registry=client.url, clock=clock)
+            await settle(client, store, registry=client.url, clock=clock, may_write=lock.check)
             report = await (collection.now() if ignore_undo_window else collection.unless_undoable())
             outcome, summary = report.outcome, asdict(report)
         except ReaperError as error:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from reaper.core.plan import Action, RepositoryPlan, build_plan
+from reaper.core.plan import Action, RepositoryPlan, Untag, build_plan
 from reaper.core.policy import Policy
 from reaper.core.retention import Decisions, decide
 from reaper.core.snapshot import Snapshot
@@ -30,9 +30,11 @@ async def judge(
     now: datetime,
     *,
     in_use: Mapping[str, str],
-    can_untag: Callable[[Snapshot, Decisions], Awaitable[bool]],
+    untag: Callable[[Snapshot, Decisions], Awaitable[Untag]],
 ) -> Judgement:
     """Decide and plan, again and again until no more referrers of what would be deleted turn up.
+
+    ``untag`` tells how expired tags are taken off manifests that stay.
 
     Raises:
         RegistryError, IncompleteError: the registry could not be asked for referrers.
@@ -40,7 +42,10 @@ async def judge(
     asked: set[str] = set()
     while True:
         decisions = decide(policies, snapshot, now, in_use)
-        plan = build_plan(snapshot, decisions, can_untag=await can_untag(snapshot, decisions))
+        how = await untag(snapshot, decisions)
+        plan = build_plan(
+            snapshot, decisions, can_untag=how is not Untag.NO, placeholder=how is Untag.PLACEHOLDER
+        )
         doomed = {step.digest for step in plan.steps if step.action is Action.DELETE} - asked
         if not doomed or not await client.has_referrers_api(snapshot.repository):
             return Judgement(snapshot, decisions, plan)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reaper.books import Books
+from reaper.capabilities import Capabilities
 from reaper.concurrency import in_order
 from reaper.core.fingerprint import policies_digest
 from reaper.core.guard import check_matches, check_policy_change, check_repository, tally
-from reaper.core.plan import Action, explain_shared
+from reaper.core.plan import Action, Untag, explain_shared
 from reaper.core.policy import Policy
 from reaper.core.retention import Decision, Decisions
 from reaper.core.selectors import EVERYTHING, Selector
@@ -24,7 +25,6 @@ from reaper.report.build import repository_report, unread_report
 from reaper.report.spool import SpooledRepository
 from reaper.repositories import check_selected
 from reaper.store import Store
-from reaper.sweep import CAN_UNTAG, NO, YES
 
 #: How many repositories are read at once; each asks for its tags side by side as well.
 REPOSITORIES_AT_ONCE = 8
@@ -52,7 +52,7 @@ class Scope:
 class Planner:
     """Makes the plans of one run. ``now`` is the moment that decisions are made for.
 
-    ``probe``: whether the registry may be asked whether it can untag, which takes a harmless DELETE.
+    ``capabilities`` are the registry's; ``probe``: whether a harmless DELETE may be sent to find them out.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Planner:
         now: datetime,
         in_use: InUseGuard,
         books: Books,
+        capabilities: Capabilities,
         probe: bool,
     ) -> None:
         self._client = client
@@ -74,9 +75,9 @@ class Planner:
         self._now = now
         self._in_use = in_use
         self._books = books
+        self._capabilities = capabilities
         self._may_probe = probe
-        self._can_untag = False
-        self._asked_to_untag = False
+        self._untag = Untag.NO
 
     async def plans(self) -> AsyncGenerator[tuple[SpooledRepository | None, int, int], None]:
         """Yield each repository's report and plan (None where the run is not about it), and how far it is.
@@ -131,7 +132,7 @@ class Planner:
                 matching,
                 self._now,
                 in_use=self._in_use.of(snapshot.repository),
-                can_untag=self._find_out_untagging,
+                untag=self._find_out_untagging,
             )
         except IncompleteError as error:
             self._books.note("reclaimable bytes may be less: a repository could not be read completely")
@@ -148,7 +149,7 @@ class Planner:
         if snapshot.policies_before not in (None, policies_digest(matching)):
             self._books.trip(*check_policy_change(snapshot, decisions, matching))
         self._books.total += tally(plan)
-        tags = explain_shared(decisions.tags, plan, can_untag=self._can_untag)
+        tags = explain_shared(decisions.tags, plan, can_untag=self._untag is not Untag.NO)
         report = repository_report(snapshot, decisions, plan, tags)
         return SpooledRepository(report, plan if plan.steps else None)
 
@@ -165,21 +166,12 @@ class Planner:
         policies = sorted(policy.name for policy in matching)
         return SpooledRepository(unread_report(name, policies, tags, tuple(problems)))
 
-    async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> bool:
-        """Tell whether the registry can delete a tag alone, asking only where an answer matters."""
+    async def _find_out_untagging(self, snapshot: Snapshot, decisions: Decisions) -> Untag:
+        """Tell how a tag can be taken off, finding it out only where an answer matters."""
         shared = any(
             tag.decision is Decision.EXPIRE and tag.digest in decisions.kept
             for tag in decisions.tags.values()
         )
-        if shared and not self._can_untag:
-            facts = self._store.observations
-            known = facts.fact(self._client.url, CAN_UNTAG)
-            if known in (None, NO) and self._may_probe and not self._asked_to_untag:
-                # A registry learns it with an update: each run asks again.
-                found = await self._client.can_untag(snapshot.repository)
-                self._asked_to_untag = True
-                if found is not None:
-                    known = YES if found else NO
-                    facts.set_fact(self._client.url, CAN_UNTAG, known)
-            self._can_untag = known == YES
-        return self._can_untag
+        if shared:
+            self._untag = await self._capabilities.untag(snapshot.repository, probe=self._may_probe)
+        return self._untag

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from reaper.books import Counts
+from reaper.capabilities import Capabilities, Wanted
 from reaper.core.errors import ReaperError
 from reaper.core.fingerprint import PlanId, policies_digest
 from reaper.core.guard import check_clock, check_listing, check_run
@@ -64,9 +65,10 @@ class Run:
 
     ``recover`` puts the registry back, reachable or not, where a collection was cut short.
     ``collect`` runs the collection procedure when one is due; None leaves collecting out. ``protector`` knows
-    the images in use, ``repositories`` which there are (by default those of the catalog). ``may_write`` is
-    called directly before each change, and raises when the right to make it is gone; the store's lock is asked
-    besides. The report reads from a temporary file: close the run when the report is written.
+    the images in use, ``repositories`` which there are (by default those of the catalog), ``capabilities``
+    what the registry can do (by default what is found out). ``may_write`` is called directly before each
+    change, and raises when the right to make it is gone; the store's lock is asked besides. The report reads
+    from a temporary file: close the run when the report is written.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Run:
         recover: Callable[[], Awaitable[None]] | None = None,
         protector: Protector | None = None,
         repositories: Repositories | None = None,
+        capabilities: Capabilities | None = None,
         may_write: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = utc_now,
         progress: Progress = silent,
@@ -89,6 +92,7 @@ class Run:
         self._collect_when_due = collect
         self._recover = recover
         self._repositories = repositories
+        self._capabilities = capabilities or Capabilities(client, store, Wanted(), clock=clock)
         self._in_use = InUseGuard(protector, store, options.scope.policies)
         self._leads = may_write
         self._clock = clock
@@ -106,7 +110,7 @@ class Run:
         """
         run = self._run
         async with run.under_way(self._leads) as may_write:
-            await run.attempt(self._look())
+            await run.attempt(self._look(may_write))
             if may_write is not None and run.failure is None and not run.stop.is_set():
                 await run.attempt(self._sweep(may_write))
         return run.finish()
@@ -157,7 +161,7 @@ class Run:
         self._planned.close()
         self._run.entries.close()
 
-    async def _look(self) -> None:
+    async def _look(self, may_write: Callable[[], None] | None) -> None:
         if self._recover is not None and not self._options.dry_run:
             await self._recover()
         registry_time = await self._client.ping()
@@ -165,15 +169,21 @@ class Run:
         ends = [run.finished_at for run in earlier if run.finished_at is not None]
         # By the clock as it is now: a killed run was noted as ended only after this one began.
         self._books.trip(*check_clock(self._clock(), max(ends, default=None), registry_time))
-        if not self._options.dry_run:
-            await self._settle()
+        if may_write is not None:
+            await self._settle(may_write)
             # A collection ends all undoing, so a clock that cannot be trusted forbids it.
             if not self._books.trips:
                 await self._collect()
         await self._plan()
 
-    async def _settle(self) -> None:
-        settled = await settle(self._client, self._store, registry=self._options.registry, clock=self._clock)
+    async def _settle(self, may_write: Callable[[], None]) -> None:
+        settled = await settle(
+            self._client,
+            self._store,
+            registry=self._options.registry,
+            clock=self._clock,
+            may_write=may_write,
+        )
         self._run.settled = len(settled)
 
     async def _collect(self) -> None:
@@ -202,6 +212,7 @@ class Run:
             now=self._run.started,
             in_use=self._in_use,
             books=self._books,
+            capabilities=self._capabilities,
             probe=not self._options.dry_run,
         )
         named = PlanId(self._options.registry)

@@ -61,6 +61,7 @@ def run(
     """Run once, write the report, save the plan if asked to, and exit with the outcome's code."""
     from reaper.cli.exits import Exit, UsageError, exit_for_error
     from reaper.cli.session import (
+        capabilities_of,
         collection_of,
         policies_of,
         repositories_of,
@@ -102,6 +103,7 @@ def run(
                     collect=collection.before_run,
                     protector=protector_for(settings, opened.registry, opened.store),
                     repositories=repositories_of(opened),
+                    capabilities=capabilities_of(opened),
                     recover=collection.recover,
                     progress=progress,
                 )

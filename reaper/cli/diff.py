@@ -49,13 +49,12 @@ def register(app: typer.Typer) -> None:
         """Show what a change of policies would newly delete, or newly keep. It changes nothing."""
         from reaper.cli.exits import Exit
         from reaper.cli.reading import in_use_of
-        from reaper.cli.session import repositories_of, run_async, session, settings_of
+        from reaper.cli.session import capabilities_of, repositories_of, run_async, session, settings_of
         from reaper.comparing import Comparison, Policies, Totals
         from reaper.config.policies import load_policies
         from reaper.core.selectors import EVERYTHING, Glob, Selector
         from reaper.observe.progress import progress_bars
         from reaper.run import utc_now
-        from reaper.sweep import CAN_UNTAG, YES
 
         settings = settings_of(common)
         chosen = EVERYTHING if repository is None else Selector((Glob(repository),))
@@ -75,7 +74,7 @@ def register(app: typer.Typer) -> None:
                         registry=opened.key,
                         now=utc_now(),
                         in_use=in_use,
-                        can_untag=opened.store.observations.fact(opened.key, CAN_UNTAG) == YES,
+                        untag=await capabilities_of(opened).remembered_untag(),
                         remembered=last_inventory,
                         repositories=repositories_of(opened),
                         concurrency=opened.registry.concurrency,

@@ -22,14 +22,13 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Say why a tag or a manifest is kept or expires: every rule, what it saw, what it said."""
         from reaper.cli.reading import digest_of, in_use_of, inventory_of, read, referrers_of
-        from reaper.cli.session import policies_of, run_async, session, settings_of
-        from reaper.core.plan import explain_shared
+        from reaper.cli.session import capabilities_of, policies_of, run_async, session, settings_of
+        from reaper.core.plan import Untag, explain_shared
         from reaper.core.reference import parse_reference
         from reaper.core.retention import Decisions
         from reaper.core.snapshot import Snapshot
         from reaper.judging import judge
         from reaper.report.explain import explanation
-        from reaper.sweep import CAN_UNTAG, YES
 
         named = parse_reference(reference)
         settings = settings_of(common)
@@ -42,12 +41,11 @@ def register(app: typer.Typer) -> None:
                 digest = digest_of(snapshot, named)
                 if digest is not None:
                     snapshot = await referrers_of(opened, snapshot, [digest])
-                can_untag = opened.store.observations.fact(opened.key, CAN_UNTAG) == YES
-
+                untag = await capabilities_of(opened).untag(named.repository, probe=False)
                 in_use = await in_use_of(opened)
 
-                async def untagging(_snapshot: Snapshot, _decisions: Decisions) -> bool:
-                    return can_untag
+                async def untagging(_snapshot: Snapshot, _decisions: Decisions) -> Untag:
+                    return untag
 
                 snapshot, decisions, plan = await judge(
                     opened.client,
@@ -56,9 +54,9 @@ def register(app: typer.Typer) -> None:
                     policies,
                     snapshot.taken_at,
                     in_use=in_use(named.repository),
-                    can_untag=untagging,
+                    untag=untagging,
                 )
-                tags = explain_shared(decisions.tags, plan, can_untag=can_untag)
+                tags = explain_shared(decisions.tags, plan, can_untag=untag is not Untag.NO)
                 return explanation(snapshot, decisions, plan, tags, named)
 
         _write(common, run_async(work()))

@@ -24,6 +24,7 @@ from reaper.core.policy import Policy
 from reaper.observe.logging import configure_logging
 
 if TYPE_CHECKING:
+    from reaper.capabilities import Capabilities
     from reaper.collection import Collection
     from reaper.registry import RegistryClient
     from reaper.report.model import RunReport
@@ -122,6 +123,13 @@ def repositories_of(opened: Session) -> Repositories:
     from reaper.compose import repositories_for
 
     return repositories_for(opened.registry, opened.client)
+
+
+def capabilities_of(opened: Session) -> Capabilities:
+    """Return what the session's registry can do, as far as its settings, the store and itself tell."""
+    from reaper.compose import capabilities_for
+
+    return capabilities_for(opened.registry, opened.client, opened.store)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

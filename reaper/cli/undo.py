@@ -47,9 +47,9 @@ def register(app: typer.Typer) -> None:
 
             async with session(common, settings, read_only=False) as opened:
                 store, key = opened.store, opened.key
-                async with writing(store, key, "restore", utc_now):
+                async with writing(store, key, "restore", utc_now) as lock:
                     await opened.client.ping()
-                    await settle(opened.client, store, registry=key, clock=utc_now)
+                    await settle(opened.client, store, registry=key, clock=utc_now, may_write=lock.check)
                     wanted = _wanted(store, key, reference, run)
                     if not wanted:
                         raise ReaperError(

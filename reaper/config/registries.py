@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, SecretStr
 
+from reaper.config.capabilities import CapabilitiesSettings
 from reaper.config.collection import CollectSettings
 from reaper.config.fields import SomeDuration, TextField
 from reaper.config.login import Login, login_faults, read_login
@@ -81,7 +82,8 @@ class RegistrySettings(Checked):
         description="A folder with a folder for each host, as Docker's certs.d; instead of the usual ones.",
     )
     insecure: bool = Field(
-        default=False, description="Whether any certificate is taken, unchecked. For plain HTTP, write http://."
+        default=False,
+        description="Whether any certificate is taken, unchecked. For plain HTTP, write http://.",
     )
     token_hosts: Annotated[list[_TokenHost], Field(min_length=1)] | None = Field(
         default=None,
@@ -101,6 +103,16 @@ class RegistrySettings(Checked):
     )
     product: Product = Field(
         default=ProductSettings(), description="The product behind it, whose own API knows more times."
+    )
+    untag: Literal["auto", "alone", "placeholder", "never"] = Field(
+        default="auto",
+        description="How an expired tag is taken off a manifest that stays. `auto`: where the registry can "
+        "delete a tag alone, which is found out; `alone`: it can; `placeholder`: where it cannot, the tag is "
+        "moved onto a placeholder, which is deleted (a push in that moment is lost: see registries.md); "
+        "`never`: the tag is left.",
+    )
+    capabilities: CapabilitiesSettings = Field(
+        default=CapabilitiesSettings(), description="What the registry can do."
     )
     hosts: Annotated[list[_Host], Field(min_length=1)] | None = Field(
         default=None,

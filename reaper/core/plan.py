@@ -24,6 +24,18 @@ class Action(StrEnum):
     SKIP = "skip"
 
 
+class Untag(StrEnum):
+    """How an expired tag is taken off a manifest that stays.
+
+    ALONE: the registry deletes a tag and leaves its manifest. PLACEHOLDER: where it cannot, the tag is moved
+    onto a manifest of no use, which is deleted with it. NO: the tag is left.
+    """
+
+    NO = "no"
+    ALONE = "alone"
+    PLACEHOLDER = "placeholder"
+
+
 class PlanError(ReaperError):
     """The decisions and the graph contradict each other: a fault in reaper, caught before any delete."""
 
@@ -47,7 +59,7 @@ class Step:
     ``action`` is DELETE (the manifest, with all of ``tags``) or UNTAG (one tag of a manifest that stays).
     ``tags``: for DELETE, exactly the tags that the digest may have; for UNTAG, the one tag to remove.
     ``after``: the parents and subjects in this plan that must be gone first; when one of them stays,
-    this step is cancelled.
+    this step is cancelled. ``placeholder``: the tag may be removed by way of a placeholder.
     """
 
     action: Action
@@ -58,6 +70,7 @@ class Step:
     policy: str
     rule: str | None = None
     after: tuple[str, ...] = ()
+    placeholder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +87,28 @@ class RepositoryPlan:
         return sum(step.action is Action.DELETE for step in self.steps)
 
 
-def build_plan(snapshot: Snapshot, decisions: Decisions, *, can_untag: bool) -> RepositoryPlan:
+def build_plan(
+    snapshot: Snapshot, decisions: Decisions, *, can_untag: bool, placeholder: bool = False
+) -> RepositoryPlan:
     """Return the plan that follows from ``decisions``.
 
-    ``can_untag`` tells whether the registry can delete a tag and leave its manifest.
+    ``can_untag`` tells whether a tag can be taken off a manifest that stays; ``placeholder``: perhaps only by
+    way of a placeholder.
 
     Raises:
         PlanError: a manifest would be deleted without a decision that says so.
     """
-    return _Planner(snapshot, decisions, can_untag=can_untag).build()
+    return _Planner(snapshot, decisions, can_untag=can_untag, placeholder=placeholder).build()
 
 
 class _Planner:
-    def __init__(self, snapshot: Snapshot, decisions: Decisions, *, can_untag: bool) -> None:
+    def __init__(
+        self, snapshot: Snapshot, decisions: Decisions, *, can_untag: bool, placeholder: bool
+    ) -> None:
         self._snapshot = snapshot
         self._decisions = decisions
         self._can_untag = can_untag
+        self._placeholder = placeholder
         self._doomed = frozenset(snapshot.manifests) - decisions.kept
         entries = snapshot.manifests
         unknown = sorted(d for d in entries if d in decisions.kept and entries[d].manifest.mentions)
@@ -203,7 +222,8 @@ class _Planner:
             return Action.KEEP, why
         names = ", ".join(expired)
         if self._can_untag:
-            return Action.UNTAG, f"{why}; untagged: {names}"
+            way = ", if need be by a placeholder" if self._placeholder else ""
+            return Action.UNTAG, f"{why}; untagged{way}: {names}"
         return Action.KEEP, f"{SHARED_DIGEST}: {why}; this registry cannot delete the tag alone: {names}"
 
     def _why_kept(self, digest: str, judged: list[TagDecision]) -> str:
@@ -241,6 +261,7 @@ class _Planner:
                     decision.reason,
                     decision.policy or "",
                     decision.rule,
+                    placeholder=self._placeholder,
                 )
 
 

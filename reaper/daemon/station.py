@@ -12,6 +12,7 @@ import structlog
 
 from reaper.collection import Collection, cut_short
 from reaper.compose import (
+    capabilities_for,
     collection_for,
     protector_for,
     registry_options,
@@ -164,6 +165,7 @@ class Station:
                 recover=collection.recover,
                 protector=protector_for(settings, registry, self._store, on_read=self._on_source),
                 repositories=repositories_for(registry, client),
+                capabilities=capabilities_for(registry, client, self._store, clock=self._clock),
                 may_write=self._may_write,
                 clock=self._clock,
             )

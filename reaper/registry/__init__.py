@@ -31,13 +31,14 @@ from reaper.registry.errors import (
 )
 from reaper.registry.login_sources import Place, SettingsSource, logins_of
 from reaper.registry.observer import NOBODY, Observer
-from reaper.registry.options import RegistryOptions
+from reaper.registry.options import PAGE_SIZE, RegistryOptions
 from reaper.registry.tls import TLSOptions
 from reaper.registry.transport import Patience
 
 __all__ = [
     "NOBODY",
     "NO_LOGIN",
+    "PAGE_SIZE",
     "Address",
     "AuthenticationError",
     "Credentials",

@@ -12,6 +12,7 @@ from typing import Self
 
 import httpx
 
+from reaper.core.capabilities import Recognised, recognise
 from reaper.core.manifest import (
     DOCKER_SCHEMA1_SIGNED,
     MANIFEST_TYPES,
@@ -26,15 +27,18 @@ from reaper.core.reference import digest_of, is_digest, is_tag
 from reaper.registry import scopes
 from reaper.registry.answers import Answers, is_read_only
 from reaper.registry.errors import (
+    AuthenticationError,
+    DeniedError,
     NotFoundError,
     ProtocolError,
     RegistryError,
     TooLargeError,
     UnreachableError,
+    UnsupportedError,
 )
 from reaper.registry.exchange import MAX_ERROR, Exchange
 from reaper.registry.failures import TRANSPORT_ERRORS, transport_error
-from reaper.registry.listing import MAX_LISTING, Pages, pages
+from reaper.registry.listing import MAX_LISTING, Pages, PageSizes, pages
 from reaper.registry.options import RegistryOptions
 from reaper.registry.products.base import Product
 from reaper.registry.products.find import ProductFinder
@@ -88,7 +92,9 @@ class RegistryClient:
         self._options = options
         self._exchange = Exchange(options)
         self._answers = Answers(options.address.url)
-        self._referrers_api: bool | None = None
+        self._page_sizes = PageSizes(options.page_size)
+        self._referrers_api = options.referrers_api
+        self._recognised: Recognised | None = None
         self._products = ProductFinder(options, self._exchange)
 
     async def __aenter__(self) -> Self:
@@ -119,10 +125,21 @@ class RegistryClient:
         if answer.status != 200:
             raise self._answers.not_a_registry(answer)
         self._answers.json(answer, "/v2/")
+        self._recognised = recognise(self._options.address.hostname, answer.headers)
         try:
             return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
         except ValueError:
             return None
+
+    @property
+    def recognised(self) -> Recognised | None:
+        """The product that the registry's last answer to `ping` shows it to be, where it does."""
+        return self._recognised
+
+    @property
+    def page_size(self) -> int | None:
+        """How many names the registry gives at a time, as far as was needed; None before any listing."""
+        return self._page_sizes.smallest
 
     @property
     def may_be_a_product(self) -> bool:
@@ -145,10 +162,19 @@ class RegistryClient:
             "/v2/_catalog",
             scope=scopes.CATALOG,
             key="repositories",
-            page_size=self._options.page_size,
+            sizes=self._page_sizes,
         ):
             for name in page:
                 yield name
+
+    async def has_catalog(self) -> bool:
+        """Tell whether the registry lists its repositories to this login."""
+        try:
+            async for _ in self.repositories():
+                break
+        except (UnsupportedError, AuthenticationError, DeniedError):
+            return False
+        return True
 
     async def tags(self, repository: str) -> list[str]:
         """Return the repository's tags, each once.
@@ -164,7 +190,7 @@ class RegistryClient:
             path,
             scope=scopes.pull(repository),
             key="tags",
-            page_size=self._options.page_size,
+            sizes=self._page_sizes,
         ):
             for name in page:
                 if not is_tag(name):
@@ -380,13 +406,48 @@ class RegistryClient:
         answer = await self._exchange.ask(
             "DELETE", f"/v2/{repository}/manifests/reaper-asks-for-untagging", scope=scopes.delete(repository)
         )
-        return None if answer.status == 405 else answer.status in (202, 404)
+        if answer.status == 405 and (is_read_only(answer) or await self.mode() is not RegistryMode.WRITABLE):
+            return None
+        return answer.status in (202, 404)
 
-    async def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
-        """Push a manifest under a digest or a tag, and return its digest (end-7)."""
+    async def prepare_push(self, repository: str) -> None:
+        """Fetch the token that a push needs, so that no login stands between a look and the push."""
+        await self._exchange.log_in(scopes.push(repository))
+
+    async def put_blob(self, repository: str, content: bytes) -> None:
+        """Push a small blob, unless it is there (end-2, end-4a and end-6)."""
+        digest = digest_of(content)
+        if await self.head_blob(repository, digest) is not None:
+            return
+        path, scope = f"/v2/{repository}/blobs/uploads/", scopes.push(repository)
+        answer = await self._exchange.ask("POST", path, scope=scope)
+        self._answers.refuse_405(answer)
+        self._answers.expect(answer, 202, path)
+        url = self._exchange.own(path, answer.headers.get("Location", ""))
+        answer = await self._exchange.ask(
+            "PUT",
+            f"{url}{'&' if '?' in url else '?'}digest={digest}",
+            scope=scope,
+            content=content,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        self._answers.expect(answer, 201, path)
+
+    async def put_manifest(
+        self, repository: str, reference: str, content: bytes, media_type: str, *, once: bool = False
+    ) -> str:
+        """Push a manifest under a digest or a tag, and return its digest (end-7).
+
+        ``once``: it is not sent again where no answer comes, as for `delete_manifest`.
+        """
         path = f"/v2/{repository}/manifests/{reference}"
         answer = await self._exchange.ask(
-            "PUT", path, scope=scopes.push(repository), content=content, headers={"Content-Type": media_type}
+            "PUT",
+            path,
+            scope=scopes.push(repository),
+            content=content,
+            headers={"Content-Type": media_type},
+            once=once,
         )
         self._answers.refuse_405(answer)
         self._answers.expect(answer, 201, path)

@@ -139,15 +139,16 @@ class Exchange:
         headers: dict[str, str] | None = None,
         anywhere: bool = False,
         probe: bool = False,
+        once: bool = False,
     ) -> Answer:
         """Send a request and read its answer; again where that may help and does no harm, a DELETE never.
 
         ``anywhere``: the answer is checked against its digest, so another host may give it. ``probe``: it is
-        sent however long the registry has not answered.
+        sent however long the registry has not answered. ``once``: it is not sent again, as a DELETE is not.
         """
         url = target if "://" in target else self.url + target
         sent = {**({"Accept": accept} if accept else {}), **(headers or {})}
-        async for attempt in self.attempts(method):
+        async for attempt in self.attempts("DELETE" if once else method):
             with attempt:
                 async with self._limiter.slot():
                     if not probe:
@@ -341,6 +342,17 @@ class Exchange:
         if origin_of(following) != self._address.origin:
             raise ProtocolError(f"{self.url}: the next page is on another host")
         return following
+
+    def own(self, path: str, reference: str) -> str:
+        """Return the URL that an answer from ``path`` names, which has to be the registry's own.
+
+        Raises:
+            ProtocolError: it is not, or is none.
+        """
+        target = self._target(self.url + path, reference)
+        if origin_of(target) != self._address.origin:
+            raise ProtocolError(f"{self.url}: {path} leads to another host ({origin_of(target)[:200]})")
+        return target
 
     def _target(self, url: str, reference: str) -> str:
         """Return the URL that ``reference``, in an answer from ``url``, names: a valid one, of HTTP.

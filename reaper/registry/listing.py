@@ -42,11 +42,32 @@ class Pages:
         self._seen.add(url)
 
 
+class PageSizes:
+    """How many names to ask for at a time: at first ``most``, later what each kind of listing has given."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._given: dict[str, int] = {}
+
+    def ask_for(self, key: str) -> int:
+        """Return how many names to ask for in a listing of this kind."""
+        return self._given.get(key, self._most)
+
+    def given(self, key: str, size: int) -> None:
+        """Note that the registry accepted this size."""
+        self._given[key] = size
+
+    @property
+    def smallest(self) -> int | None:
+        """The smallest size that was needed; None before the first listing."""
+        return min(self._given.values(), default=None)
+
+
 async def pages(
-    exchange: Exchange, answers: Answers, path: str, *, scope: str, key: str, page_size: int
+    exchange: Exchange, answers: Answers, path: str, *, scope: str, key: str, sizes: PageSizes
 ) -> AsyncIterator[list[str]]:
     """Yield the new names on each page; a listing that cannot be read to its end is an error."""
-    size = page_size
+    size = sizes.ask_for(key)
     url: str | None = f"{exchange.url}{path}?n={size}"
     first = True
     track = Pages(f"{exchange.url}{path}")
@@ -65,6 +86,8 @@ async def pages(
         if answer.status == 404:
             raise NotFoundError(f"{exchange.url}{path} is not there (404)", status=404)
         answers.expect(answer, 200, path)
+        if first:
+            sizes.given(key, size)
         first = False
         if answer.body.count(b"[") + answer.body.count(b"{") > _MAX_CONTAINERS:
             raise ProtocolError(f"{exchange.url}{path}: {key} is not a list of names")

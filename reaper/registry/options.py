@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from reaper.registry.address import Address
 from reaper.registry.credentials import NO_LOGIN, Logins
@@ -11,13 +12,16 @@ from reaper.registry.products.options import ProductOptions
 from reaper.registry.tls import TLSOptions
 from reaper.registry.transport import Patience
 
+#: The most names to ask for at a time, unless told otherwise.
+PAGE_SIZE: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
     """How to talk to a registry. ``concurrency`` is the most requests under way at once.
 
     ``token_hosts`` are other hosts that are asked for tokens even without TLS. ``product``: None asks no
-    product's own API.
+    product's own API. ``referrers_api``: None asks whether there is one.
     """
 
     address: Address
@@ -28,6 +32,7 @@ class RegistryOptions:
     read_only: bool = False
     concurrency: int = 16
     attempts: int = 4
-    page_size: int = 1000
+    page_size: int = PAGE_SIZE
+    referrers_api: bool | None = None
     observer: Observer = NOBODY
     product: ProductOptions | None = None

@@ -10,12 +10,22 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from reaper.core.capabilities import NO, UNSAFE, YES, Name, Remembered
 from reaper.core.errors import ReaperError
-from reaper.core.manifest import ManifestError, base_media_type
+from reaper.core.manifest import OCI_MANIFEST, ManifestError, base_media_type
 from reaper.core.plan import Action, Step
-from reaper.registry import Deleted, ProtocolError, RawManifest, RegistryClient, RegistryError
+from reaper.registry import (
+    Deleted,
+    DeletesDisabledError,
+    ProtocolError,
+    RawManifest,
+    RegistryClient,
+    RegistryError,
+)
 from reaper.store import Action as JournalAction
 from reaper.store import NewEntry, State, Store
+from reaper.store.capabilities import recall, remember
+from reaper.sweep.placeholder import EMPTY, PLACEHOLDER, Placeholder, move_back, new_placeholder, remove
 from reaper.sweep.put import put
 from reaper.sweep.recheck import ChangedError, Recheck
 
@@ -26,13 +36,6 @@ _ATTEMPTS: Final = 3
 _ABSENT: Final = "it was gone already"
 _CANNOT_UNTAG: Final = "this registry cannot delete the tag alone"
 _UNTAGS_TOO_MUCH: Final = "this registry deletes the manifest with the tag"
-
-#: What is noted of each registry (``Observations.fact``): whether a tag can be deleted without its manifest.
-#: It is YES, NO, or UNSAFE where the registry said that it can, and then deleted the manifest as well.
-CAN_UNTAG: Final = "can_untag"
-YES: Final = "yes"
-NO: Final = "no"
-UNSAFE: Final = "unsafe"
 
 
 class AbsentError(ReaperError):
@@ -77,6 +80,12 @@ class Change:
         self._memory = memory
         self._entry = 0
         self._untag = step.action is Action.UNTAG
+        self._placeholder: Placeholder | None = None
+        if step.placeholder:
+            self._placeholder = new_placeholder(site.run_id, step.tags[0], step.digest)
+            self._memory = {**memory, PLACEHOLDER: self._placeholder.digest}
+        #: Whether the placeholder is the way to take.
+        self._by_placeholder = False
 
     async def make(self) -> None:
         """Make the change.
@@ -87,8 +96,8 @@ class Change:
             RegistryError, ManifestError: something could not be looked up or done.
             StoreError: the journal could not be written, or the right to change anything is gone.
         """
-        if self._untag and await self._untags_too_much():
-            raise ChangedError(_UNTAGS_TOO_MUCH)
+        if self._untag:
+            await self._find_the_way()
         raw = await self._client.manifest(self._repository, self._step.digest)
         if raw is None:
             raise ChangedError("its manifest is gone") if self._untag else AbsentError(_ABSENT)
@@ -99,7 +108,13 @@ class Change:
             )
         await self._client.prepare_delete(self._repository)
         await self._begin(raw)
-        if not await self._send():
+        sent = await self._send(raw)
+        if not sent and self._placeholder is not None and not self._by_placeholder:
+            # The registry was taken for one that can delete a tag alone.
+            await self._remember_untagging(NO)
+            self._by_placeholder = True
+            sent = await self._send(raw)
+        if not sent:
             error = ChangedError(_CANNOT_UNTAG) if self._untag else AbsentError(_ABSENT)
             await self._mark(State.CANCELLED, error.message)
             raise error
@@ -112,9 +127,30 @@ class Change:
                 status=error.status,
             ) from error
 
-    async def _untags_too_much(self) -> bool:
+    async def _find_the_way(self) -> None:
+        """Choose between the delete of the tag alone and the placeholder, by what is known by now.
+
+        Raises:
+            ChangedError: there is no way.
+        """
         facts = self._site.store.observations
-        return await asyncio.to_thread(facts.fact, self._site.registry, CAN_UNTAG) == UNSAFE
+        known = await asyncio.to_thread(recall, facts, self._site.registry, Name.UNTAG)
+        self._by_placeholder = self._placeholder is not None and known is not None and known.value != YES
+        if known is not None and known.value == UNSAFE and not self._by_placeholder:
+            raise ChangedError(_UNTAGS_TOO_MUCH)
+
+    async def _remember_untagging(self, value: str) -> None:
+        facts, site = self._site.store.observations, self._site
+        known = await asyncio.to_thread(recall, facts, site.registry, Name.UNTAG)
+        product = known.product if known else ""
+        found = Remembered(value, site.clock(), product)
+        await asyncio.to_thread(remember, facts, site.registry, Name.UNTAG, found)
+
+    async def _prepare_placeholder(self) -> None:
+        """Have ready what its push needs, so that nothing stands between the last look and that."""
+        await self._client.prepare_push(self._repository)
+        self._site.may_write()
+        await self._client.put_blob(self._repository, EMPTY)
 
     async def _begin(self, raw: RawManifest) -> None:
         step = self._step
@@ -138,7 +174,7 @@ class Change:
     async def _mark(self, state: State, error: str | None = None) -> None:
         await asyncio.to_thread(self._site.store.journal.mark, self._entry, state, self._site.clock(), error)
 
-    async def _send(self) -> bool:
+    async def _send(self, raw: RawManifest) -> bool:
         """Look again, and directly then send the change; where no answer comes, find out, and try again.
 
         Returns False where there was nothing to delete, or the registry cannot delete a tag alone.
@@ -154,6 +190,8 @@ class Change:
 
         for attempt in range(1, _ATTEMPTS + 1):
             try:
+                if self._by_placeholder:
+                    await self._prepare_placeholder()
                 await self._look()
             except (ChangedError, RegistryError, ManifestError) as error:
                 await close(error)
@@ -161,15 +199,20 @@ class Change:
             self._site.may_write()
             try:
                 # What is gone now may have gone with an earlier attempt.
-                return await self._request() or not certain
+                done = await self._request() or not certain
             except RegistryError as error:
                 refused = error.status is not None and 400 <= error.status < 500 and error.status != 408
                 certain = certain and refused
                 if not refused and await self._is_done():
-                    return True
-                if attempt == _ATTEMPTS or (refused and error.status != 429):
+                    done = True
+                elif attempt == _ATTEMPTS or (refused and error.status != 429):
                     await close(error)
                     raise
+                else:
+                    continue
+            if done and self._by_placeholder:
+                await self._remove_placeholder(raw)
+            return done
         raise AssertionError("the last attempt returns or raises")
 
     async def _look(self) -> None:
@@ -180,14 +223,43 @@ class Change:
         await (self._recheck.untagging if self._untag else self._recheck.deletion)(self._step)
 
     async def _request(self) -> bool:
+        if self._placeholder is not None and self._by_placeholder:
+            tag, content = self._step.tags[0], self._placeholder.content
+            await self._client.put_manifest(self._repository, tag, content, OCI_MANIFEST, once=True)
+            return True
         if self._untag:
             return await self._client.delete_tag(self._repository, self._step.tags[0])
         deleted = await self._client.delete_manifest(self._repository, self._step.digest)
         return deleted is Deleted.DONE
 
     async def _is_done(self) -> bool:
+        if self._placeholder is not None and self._by_placeholder:
+            held = await self._client.head(self._repository, self._step.tags[0])
+            return held is not None and held.digest == self._placeholder.digest
         reference = self._step.tags[0] if self._untag else self._step.digest
         return not await self._exists(reference)
+
+    async def _remove_placeholder(self, raw: RawManifest) -> None:
+        """Delete the placeholder, and the tag with it, unless that has been moved on meanwhile.
+
+        Raises:
+            ChangedError: the tag is back on its digest: it was pushed again, or the registry deletes nothing.
+            RegistryError: it could not be deleted; the entry stays open, and the next start finishes it.
+        """
+        placeholder = self._placeholder
+        assert placeholder is not None
+        tag, client = self._step.tags[0], self._client
+        try:
+            await remove(client, self._repository, placeholder.digest, self._site.may_write)
+        except DeletesDisabledError as error:
+            await move_back(client, self._repository, tag, placeholder.digest, raw.content, raw.media_type)
+            await self._mark(State.CANCELLED, error.message)
+            raise
+        held = await client.head(self._repository, tag)
+        if held is not None and held.digest == self._step.digest:
+            pushed = ChangedError(f"tag {tag} has been pushed again meanwhile")
+            await self._mark(State.CANCELLED, pushed.message)
+            raise pushed
 
     async def _exists(self, reference: str) -> bool:
         return await self._client.head(self._repository, reference) is not None
@@ -205,8 +277,8 @@ class Change:
         if await self._exists(self._step.digest):
             self._recheck.current.pop(self._step.tags[0], None)
             return
-        site = self._site
-        await asyncio.to_thread(site.store.observations.set_fact, site.registry, CAN_UNTAG, UNSAFE)
+        if not self._by_placeholder:
+            await self._remember_untagging(UNSAFE)
         vanished, _ = await self._recheck.aftermath(self._step)
         await self._put_back(raw, await self._taken_along(vanished), _UNTAGS_TOO_MUCH)
 

@@ -11,17 +11,24 @@ import structlog
 from reaper.registry import RegistryClient
 from reaper.store import Action, JournalEntry, State, Store
 from reaper.sweep.memory import put_back
+from reaper.sweep.placeholder import finish
 
 _log = structlog.get_logger(__name__)
 
 
 async def settle(
-    client: RegistryClient, store: Store, *, registry: str, clock: Callable[[], datetime]
+    client: RegistryClient,
+    store: Store,
+    *,
+    registry: str,
+    clock: Callable[[], datetime],
+    may_write: Callable[[], None],
 ) -> list[JournalEntry]:
     """Settle every unfinished journal entry of ``registry``, and return them as they were.
 
     A delete that was journaled but whose answer never came either happened (the manifest is gone: it can be
-    restored) or did not (the manifest is there: the entry is closed, the next plan decides anew).
+    restored) or did not (the manifest is there: the entry is closed, the next plan decides anew). A tag that
+    is on a placeholder is taken off with it; ``may_write`` is called before that, and may forbid it.
 
     Raises:
         RegistryError: the registry could not be asked; nothing may be deleted before it can.
@@ -31,6 +38,8 @@ async def settle(
     open_entries = await asyncio.to_thread(journal.pending, registry)
     open_entries += await asyncio.to_thread(journal.restoring, registry)
     for entry in open_entries:
+        if entry.state is State.PENDING:
+            await finish(client, entry, may_write)
         gone = await _is_gone(client, entry)
         if gone:
             state, note = State.DELETED, None

@@ -85,11 +85,13 @@ class Watched(RegistryClient):
         self._looked[repository, reference] = time.monotonic()
         return await super().head(repository, reference)
 
-    async def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
+    async def put_manifest(
+        self, repository: str, reference: str, content: bytes, media_type: str, *, once: bool = False
+    ) -> str:
         place = repository, reference
         began = self._looked.get(place, time.monotonic())
         try:
-            return await super().put_manifest(repository, reference, content, media_type)
+            return await super().put_manifest(repository, reference, content, media_type, once=once)
         finally:
             self.puts[place].append((began, time.monotonic()))
 

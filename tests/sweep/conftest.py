@@ -64,10 +64,11 @@ class Field:
         self.snapshot = await inventory.read(REPOSITORY)
         return self.snapshot
 
-    async def plan(self, *, can_untag: bool = False) -> RepositoryPlan:
+    async def plan(self, *, can_untag: bool = False, placeholder: bool = False) -> RepositoryPlan:
         snapshot = await self.look()
         self.tags = {tag.name: tag.digest for tag in snapshot.tags.values()}
-        return build_plan(snapshot, decide([POLICY], snapshot, self.now), can_untag=can_untag)
+        decisions = decide([POLICY], snapshot, self.now)
+        return build_plan(snapshot, decisions, can_untag=can_untag, placeholder=placeholder)
 
     async def sweep(
         self,

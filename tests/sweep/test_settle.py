@@ -24,7 +24,7 @@ OLD, NEW = build_image(seed="old"), build_image(seed="new")
 
 async def settled(field: Field) -> list[State]:
     """Settle, and return what the entries are by then."""
-    await settle(field.client, field.store, registry=REGISTRY, clock=field.clock)
+    await settle(field.client, field.store, registry=REGISTRY, clock=field.clock, may_write=lambda: None)
     assert field.store.journal.pending(REGISTRY) == field.store.journal.restoring(REGISTRY) == []
     return field.states()
 
@@ -139,9 +139,26 @@ def test_a_second_settling_finds_nothing_to_do(pusher: Pusher, on: On) -> None:
 
     async def work(field: Field) -> None:
         field.store.journal.begin(written(field, OLD, ("old",), "run"))
-        assert len(await settle(field.client, field.store, registry=REGISTRY, clock=field.clock)) == 1
-        assert await settle(field.client, field.store, registry=REGISTRY, clock=field.clock) == []
+        assert (
+            len(
+                await settle(
+                    field.client, field.store, registry=REGISTRY, clock=field.clock, may_write=lambda: None
+                )
+            )
+            == 1
+        )
+        assert (
+            await settle(
+                field.client, field.store, registry=REGISTRY, clock=field.clock, may_write=lambda: None
+            )
+            == []
+        )
         await field.clean()
-        assert await settle(field.client, field.store, registry=REGISTRY, clock=field.clock) == []
+        assert (
+            await settle(
+                field.client, field.store, registry=REGISTRY, clock=field.clock, may_write=lambda: None
+            )
+            == []
+        )
 
     on(work)

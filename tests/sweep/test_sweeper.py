@@ -9,12 +9,14 @@ from aiohttp import web
 
 from devtools.images import OCI_INDEX, Image, build_image, build_index, build_referrer, signature_tag
 from devtools.pusher import Pusher
+from reaper.core.capabilities import UNSAFE, Name
 from reaper.core.plan import Action
 from reaper.core.reference import is_digest
 from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError
 from reaper.store import Action as JournalAction
 from reaper.store import State, StoreError, open_store
-from reaper.sweep import CAN_UNTAG, Outcome, StepResult, settle, with_parts
+from reaper.store.capabilities import recall
+from reaper.sweep import Outcome, StepResult, settle, with_parts
 from tests.registry.proxy import hang_up
 from tests.sweep.conftest import REGISTRY, REPOSITORY, Field, On
 
@@ -466,7 +468,9 @@ class TestAnswers:
             assert result.outcome is Outcome.FAILED
             assert len(field.sent("DELETE")) == 3
             assert field.states() == [State.PENDING]
-            await settle(field.client, field.store, registry=REGISTRY, clock=field.clock)
+            await settle(
+                field.client, field.store, registry=REGISTRY, clock=field.clock, may_write=lambda: None
+            )
             assert field.states() == [State.CANCELLED]
 
         on(work)
@@ -597,7 +601,9 @@ class TestUntag:
             assert {result.outcome for result in results} == {Outcome.CANCELLED}
             assert len(field.sent("DELETE")) == 1
             assert field.states() == [State.RESTORED]
-            assert field.store.observations.fact(REGISTRY, CAN_UNTAG) == "unsafe"
+            known = recall(field.store.observations, REGISTRY, Name.UNTAG)
+            assert known is not None
+            assert known.value == UNSAFE
 
         on(work)
         assert pusher.tags(REPOSITORY) == ["alias", "keep", "other"]
