@@ -22,6 +22,7 @@ from reaper.config.registries import RegistrySettings
 from reaper.registry import AuthenticationError, RegistryClient
 from tests.conftest import MakeRegistry
 from tests.e2e.conftest import Site
+from tests.e2e.daemon import swap_config_map
 from tests.registry.programs import answer_login, write_helper
 
 PASSWORD = "correct:horse 🐴"
@@ -117,22 +118,27 @@ def test_each_source_before_the_next(
     assert asyncio.run(work()) == SOURCES
 
 
-def test_a_password_that_changes_in_mid_run(protected: Site, tmp_path: Path) -> None:
-    password = tmp_path / "password"
-    password.write_text(PASSWORD)
-    settings = RegistrySettings.model_validate(
-        {
-            "name": "main",
-            "url": protected.server.url,
-            "username": "reaper",
-            "password_file": str(password),
-        }
-    )
+@pytest.mark.parametrize("way", ["password_file", "secret"])
+def test_a_password_that_changes_in_mid_run(protected: Site, tmp_path: Path, way: str) -> None:
+    """In its file, or in a Kubernetes secret, of which the kubelet replaces the folder."""
+
+    def rotate(password: str) -> None:
+        if way == "password_file":
+            (tmp_path / "password").write_text(password)
+        else:
+            auths = {protected.server.host: auth("reaper", password)}
+            swap_config_map(tmp_path / "secret", {".dockerconfigjson": json.dumps({"auths": auths})})
+
+    login = {"username": "reaper", "password_file": str(tmp_path / "password")}
+    if way == "secret":
+        login = {"docker_config": str(tmp_path / "secret")}
+    settings = RegistrySettings.model_validate({"name": "main", "url": protected.server.url, **login})
+    rotate(PASSWORD)
 
     async def work() -> None:
         async with RegistryClient(registry_options(settings, read_only=True)) as client:
             await client.ping()
-            password.write_text("another")
+            rotate("another")
             await client.ping()  # the registry does not know of it yet
             protected.server.restart(htpasswd={"reaper": "another"})
             deadline = time.monotonic() + 30
