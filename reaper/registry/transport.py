@@ -138,7 +138,7 @@ class ReadOnlyTransport(httpx.AsyncBaseTransport):
 class TokenTransport(httpx.AsyncBaseTransport):
     """Lets out what asks for a token, and nothing that could change a registry: GET, and OAuth 2's form.
 
-    That form is POSTed by dry runs too (decision 18), so never to what may be a registry's API.
+    That form is POSTed by dry runs too (decision 19), so never to what may be a registry's API.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:

@@ -14,7 +14,18 @@ import trustme
 from aiohttp import web
 
 from reaper.core.errors import InvalidInputError
-from reaper.registry import NotARegistryError, RegistryError, TLSError, TLSOptions, UnreachableError
+from reaper.registry import (
+    Credentials,
+    NotARegistryError,
+    OneLogin,
+    RegistryClient,
+    RegistryError,
+    RegistryOptions,
+    TLSError,
+    TLSOptions,
+    UnreachableError,
+    parse_address,
+)
 from reaper.registry.tls import certs_folder
 from tests.registry.fake import Fake, with_fake
 
@@ -354,3 +365,36 @@ class TestTheWrongProtocol:
         said = asyncio.run(run())
         assert "hunter2" not in said
         assert "SSH" not in said
+
+
+@pytest.mark.parametrize(("hosts", "asked"), [([], False), (["localhost"], True), (["127.0.0.1"], False)])
+def test_insecure_is_not_for_token_servers_elsewhere(files: Files, hosts: list[str], asked: bool) -> None:
+    """Whoever gets the login has to prove who he is, unless he was named."""
+    seen: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            seen.append(request.headers.get("Authorization"))
+            return web.json_response({"token": "t"})
+        if request.headers.get("Authorization") == "Bearer t":
+            return web.json_response({})
+        realm = f"{request.url.origin()}/token".replace("127.0.0.1", "localhost")
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    async def work(fake: Fake) -> None:
+        options = RegistryOptions(
+            parse_address(fake.url),
+            logins=OneLogin(Credentials("test", "me", "hunter2")),
+            tls=TLSOptions(insecure=True),
+            token_hosts=frozenset(hosts),
+            attempts=1,
+        )
+        async with RegistryClient(options) as client:
+            if asked:
+                await client.ping()
+            else:
+                with pytest.raises(TLSError, match="https://localhost:"):
+                    await client.ping()
+
+    with_fake(handler, work, tls=files.server("nobody.test"))
+    assert (len(seen) == 1) is asked
