@@ -40,9 +40,9 @@ class FieldPath:
             values = above
         else:
             wanted = "a list or mapping" if step is None else "a mapping"
-            place = _written(self.steps[:depth]) or "the object"
+            place = _written(self.steps[:depth])
             hint = f"write {place}[*]" if isinstance(above, list) else None
-            raise InvalidInputError(f"{place} is not {wanted}", hint=hint)
+            raise InvalidInputError(f"{place or 'the object'} is not {wanted}", hint=hint)
         yield from (value for value in values if value is not None)
 
 

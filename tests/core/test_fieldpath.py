@@ -63,6 +63,13 @@ def test_a_list_on_the_way_says_how_to_go_through_it() -> None:
     with pytest.raises(InvalidInputError) as caught:
         list(parse_field_path("spec.steps.image").values(DOCUMENT))
     assert caught.value.hint == "write spec.steps[*]"
+    with pytest.raises(InvalidInputError, match=r"^the object is not a mapping$") as caught:
+        list(parse_field_path("spec").values([DOCUMENT]))
+    assert caught.value.hint == "write [*]"
+    assert list(parse_field_path("[*].spec.text").values([DOCUMENT])) == ["h"]
+    with pytest.raises(InvalidInputError) as caught:
+        list(parse_field_path("spec.text.image").values(DOCUMENT))
+    assert caught.value.hint is None
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_a_plan_is_named_by_what_it_does() -> None:
         name(plan("a", "x"), plan("b", "z"), trips=(Trip("max_share", "60 %", "a"),)),
         name(plan("a", "x", "y"), plan("c", "z"), trips=(Trip("max_share", "60 %", "a"),)),
         name(plan("a", "x", "y"), plan("b", "z"), trips=(Trip("max_deletions", "60 %", "a"),)),
+        name(plan("a", "x", "y"), plan("b", "z"), trips=(Trip("max_share", "60 %", "b"),)),
         name(plan("a", "x", "y"), plan("b", "z")),
         name(plan("a", "x", "y"), plan("b", "z"), registry="https://s.example"),
     ]

@@ -48,7 +48,7 @@ class TestWhatIsBelieved:
         times = RepositoryTimes({"v1": TagTime("d", local)}, {"d": DigestTime(local, local)})
         found = times.believable(NOW)
         moments = (found.tags["v1"].pushed, found.digests["d"].pushed, found.digests["d"].pulled)
-        assert [moment and moment.tzinfo for moment in moments] == [UTC] * 3
+        assert all(moment is not None and moment.tzinfo is UTC for moment in moments)
         assert set(moments) == {ago("3d")}
 
     @pytest.mark.parametrize(

@@ -81,9 +81,11 @@ def test_tags_that_name_none(tag: str) -> None:
 def test_digests() -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert digest_of(b"") == f"sha256:{empty}"
+    assert digest_of(b"abc") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_of(b"abc", "sha512").startswith("sha512:ddaf35a193617abacc417349ae204131")
     assert len(digest_of(b"", "sha512")) == len("sha512:") + 128
     assert short(f"sha256:{empty}") == "sha256:e3b0c44298fc"
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match="unknown digest algorithm 'md5'"):
         digest_of(b"", "md5")
 
 
