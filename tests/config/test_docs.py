@@ -70,7 +70,7 @@ def test_every_key_of_the_language_is_explained() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("block", blocks(SETTINGS.read_text(), "yaml"))
+@pytest.mark.parametrize("block", [*blocks(SETTINGS.read_text(), "yaml"), *blocks(POLICIES, "yaml settings")])
 def test_every_example_of_settings_loads(block: str, tmp_path: Path) -> None:
     file = tmp_path / "reaper.yaml"
     file.write_text(block)

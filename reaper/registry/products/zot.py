@@ -1,8 +1,9 @@
 """zot: its search extension, GraphQL over GET.
 
 Sources: zot's "Using GraphQL for Enhanced Searches", and the extension's schema (pkg/extensions/search).
-``PushTimestamp`` and ``LastPullTimestamp`` came with 2.1.2, ``TaggedTimestamp`` with 2.1.15; a search
-extension without them is asked for nothing. zot counts GETs of a manifest as pulls, HEADs not.
+``PushTimestamp`` and ``LastPullTimestamp`` came at the end of 2024 (zot's pull request 2699),
+``TaggedTimestamp`` in 2026; which of them there are, the schema is asked. zot counts GETs of a manifest as
+pulls, HEADs not.
 """
 
 from __future__ import annotations
