@@ -303,7 +303,7 @@ class RegistryClient:
                     if left == 0:
                         return
             except TRANSPORT_ERRORS as error:
-                raise transport_error(error, self.url, path) from error
+                raise transport_error(error, self.url, path) from None
             finally:
                 await response.aclose()
 

@@ -225,7 +225,7 @@ class Exchange:
             async with asyncio.timeout(self._options.patience.answer):
                 body = b"" if method == "HEAD" else await self._body(response, limit, what)
         except TRANSPORT_ERRORS as error:
-            raise transport_error(error, str(response.url), what) from error
+            raise transport_error(error, str(response.url), what) from None
         finally:
             await response.aclose()
         self.refuse_strain(response, what)
@@ -300,7 +300,7 @@ class Exchange:
             self._unanswered += 1
             self._unanswered_at = time.monotonic()
             self._observer.response(method, 0, time.monotonic() - began)
-            raise transport_error(error, url, what) from error
+            raise transport_error(error, url, what) from None
         except httpx.InvalidURL as error:
             raise ProtocolError(f"{self.url} names an address that is none") from error
         seconds = time.monotonic() - began
@@ -363,7 +363,9 @@ class Exchange:
         try:
             target = urljoin(url, reference)
             origin_of(target)
-            valid = httpx.URL(target).scheme in ("http", "https") and httpx.URL(target).host != ""
+            found = httpx.URL(target)
+            # httpx would make a login of a user name in it.
+            valid = found.scheme in ("http", "https") and found.host != "" and not found.userinfo
         except (ValueError, httpx.InvalidURL) as error:
             raise ProtocolError(f"{self.url} names an address that is none") from error
         if not valid or not reference:

@@ -43,7 +43,10 @@ _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROT
 
 
 def transport_error(error: BaseException, url: str, what: str) -> RegistryError:
-    """Return the clear error for what the transport raised at ``url`` while it did ``what``."""
+    """Return the clear error for what the transport raised at ``url`` while it did ``what``.
+
+    Raise it ``from None``: aiohttp's own words hold whole URLs, with the signatures of a storage in them.
+    """
     parts = urlsplit(url)
     server = f"{parts.scheme}://{parts.netloc}"
     cause = error.__cause__ if isinstance(error.__cause__, (aiohttp.ClientError, OSError)) else error

@@ -182,7 +182,7 @@ class TokenServers:
                 finally:
                     await response.aclose()
         except TRANSPORT_ERRORS as error:
-            raise transport_error(error, str(url), what) from error
+            raise transport_error(error, str(url), what) from None
         if response.status_code == 407:
             raise proxy_error(407, f"{url.scheme}://{url.netloc.decode()}")
         return _Answer(response.status_code, response.headers, content)

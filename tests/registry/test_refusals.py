@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,6 +18,7 @@ from reaper.registry import (
     ProtocolError,
     RegistryClient,
     RegistryError,
+    UnreachableError,
 )
 from tests.registry.fake import Fake, Handler, with_fake
 from tests.registry.test_tokens import Desk, Server, at_desk, token
@@ -144,3 +147,40 @@ def test_a_token_server_that_is_down_is_asked_again_before_a_delete() -> None:
         assert answers == []
 
     with_fake(handler, work)
+
+
+@pytest.mark.parametrize("garbled", [True, False])
+def test_no_trace_shows_the_signature_of_a_redirect(garbled: bool) -> None:
+    """Whoever has a storage's signed URL can read the blob; aiohttp's errors hold it."""
+
+    async def work(fake: Fake) -> str:
+        async with fake.client(attempts=1) as client:
+            with pytest.raises(UnreachableError) as caught:
+                await client.config("a", DIGEST, 1)
+        return "".join(traceback.format_exception(caught.value))
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0\r\n" if garbled else b"")
+        writer.close()
+
+    async def handler(_request: web.Request) -> web.Response:
+        location = f"http://127.0.0.1:{storages[0].sockets[0].getsockname()[1]}/blob?X-Amz-Signature=hunter2"
+        return web.Response(status=307, headers={"Location": location})
+
+    async def with_storage(fake: Fake) -> str:
+        storages.append(await asyncio.start_server(speak, "127.0.0.1", 0))
+        async with storages[0]:
+            return await work(fake)
+
+    storages: list[asyncio.Server] = []
+    trace = with_fake(handler, with_storage)
+    assert "/blob" in trace or "127.0.0.1" in trace
+    assert "hunter2" not in trace
+
+
+@pytest.mark.parametrize("location", ["http://me:hunter2@127.0.0.1:1/blob", "//hunter2@127.0.0.1:1/blob"])
+def test_a_redirect_with_a_login_in_it_is_none(location: str) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": location})
+
+    refusal(handler, lambda client: client.config("a", DIGEST, 1), ProtocolError)
