@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -103,6 +104,7 @@ class Inventory:
         self._store = store
         self._registry = registry
         self._now = now
+        self._began = time.monotonic()
         self._concurrency = concurrency
         self._is_short = is_short
         self._repositories = repositories or Repositories(client)
@@ -286,8 +288,9 @@ class Inventory:
                 return
             reads = product.reads
             if reads & {Fact.PUSHED, Fact.PULLED}:
-                times = (await product.times(reading.repository)).believable(self._now)
-                reading.times = times
+                told = await product.times(reading.repository)
+                elapsed = timedelta(seconds=time.monotonic() - self._began)
+                reading.times = told.believable(self._now, elapsed)
         except RegistryError as error:
             reading.problems.append(f"push and pull times: {error} ({WITHOUT})")
             return

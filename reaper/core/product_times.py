@@ -41,16 +41,18 @@ class RepositoryTimes:
     tags: Mapping[str, TagTime] = field(default_factory=dict)
     digests: Mapping[str, DigestTime] = field(default_factory=dict)
 
-    def believable(self, now: datetime) -> RepositoryTimes:
-        """Return what of this is believed at ``now``; the rest is unknown.
+    def believable(self, now: datetime, elapsed: timedelta = timedelta()) -> RepositoryTimes:
+        """Return what of this is believed by a look that began at ``now``; the rest is unknown.
 
+        The times were read when so much had ``elapsed``: what happened meanwhile happened ``now``.
         A pull from the future is taken for one just now, which keeps the image; a push from the future is
         not, since it would make the image the newest of all. A pull before the push is of something else.
         """
-        tags = {name: TagTime(tag.digest, _push(tag.pushed, now)) for name, tag in self.tags.items()}
+        until = now + elapsed + MAX_SKEW
+        tags = {name: TagTime(tag.digest, _push(tag.pushed, now, until)) for name, tag in self.tags.items()}
         digests = {}
         for digest, time in self.digests.items():
-            pushed, pulled = _push(time.pushed, now), _pull(time.pulled, now)
+            pushed, pulled = _push(time.pushed, now, until), _pull(time.pulled, now)
             if pulled is not None and pushed is not None and pulled < pushed - MAX_SKEW:
                 pulled = None
             digests[digest] = DigestTime(pushed, pulled)
@@ -62,8 +64,8 @@ class RepositoryTimes:
         return max((time.pulled for time in self.digests.values() if time.pulled is not None), default=None)
 
 
-def _push(time: datetime | None, now: datetime) -> datetime | None:
-    if time is None or not EARLIEST <= time <= now + MAX_SKEW:
+def _push(time: datetime | None, now: datetime, until: datetime) -> datetime | None:
+    if time is None or not EARLIEST <= time <= until:
         return None
     return min(time.astimezone(UTC), now)
 

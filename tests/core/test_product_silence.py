@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from reaper.core.policy import KeepNewest, KeepPulledWithin, KeepWithin
+from reaper.core.product_times import DigestTime, RepositoryTimes, TagTime
 from reaper.core.snapshot import ProductView
 from tests.core.build import DAY, ago, entry, image, judge, kept, policy, snapshot
-from tests.core.generate import manifest
+from tests.core.generate import NOW, manifest
 
 ZOT = ProductView("zot", tells_pushes=True)
 
@@ -42,3 +44,12 @@ def test_a_pull_that_it_tells_of_keeps_what_has_no_tag() -> None:
     decision = judge(found, policy(KeepWithin(DAY), untagged_keep_within=2 * DAY)).untagged[loose.digest]
     reason = "untagged and not pulled for 1d (zot's API), younger than 2d"
     assert (decision.decision, decision.reason) == ("keep", reason)
+
+
+def test_what_happened_while_a_long_look_went_on_happened_at_its_begin() -> None:
+    later = NOW + timedelta(hours=2)
+    told = RepositoryTimes({"a": TagTime("d", later)}, {"d": DigestTime(later, later)})
+    known = RepositoryTimes({"a": TagTime("d", NOW)}, {"d": DigestTime(NOW, NOW)})
+    assert told.believable(NOW, timedelta(hours=3)) == known
+    unknown = RepositoryTimes({"a": TagTime("d")}, {"d": DigestTime(None, NOW)})
+    assert told.believable(NOW, timedelta(hours=1)) == unknown

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +20,8 @@ from reaper.registry.products.options import AUTO, WITHOUT, ProductOptions
 from reaper.registry.products.quay import Quay
 from reaper.registry.products.zot import Zot
 
+#: How long a failure to find out the product stands, in seconds.
+PAUSE: Final = 60.0
 #: What the products' registries call themselves in the challenges for their token servers.
 _SERVICES: Final = {"harbor-registry": Harbor.name, "container_registry": GitLab.name}
 
@@ -32,16 +36,26 @@ class ProductFinder:
         self._found: Product | None = None
         self._known = options.product is None
         self._own: list[Exchange] = []
+        self._failed: RegistryError | None = None
+        self._failed_at = 0.0
 
     async def find(self) -> Product | None:
-        """Return the product, or None where it is none that reaper knows. It is asked once.
+        """Return the product, or None where it is none that reaper knows.
+
+        It is asked once; where that fails, again after a minute: not for each of ten thousand repositories.
 
         Raises:
             RegistryError: it cannot be found out now, or is not what the settings say.
         """
         async with self._lock:
             if not self._known:
-                self._found = await self._ask()
+                if self._failed is not None and time.monotonic() - self._failed_at < PAUSE:
+                    raise copy.copy(self._failed)
+                try:
+                    self._found = await self._ask()
+                except RegistryError as error:
+                    self._failed, self._failed_at = error, time.monotonic()
+                    raise
                 self._known = True
         return self._found
 

@@ -23,7 +23,7 @@ from reaper.registry import (
     UnsupportedError,
     parse_address,
 )
-from reaper.registry.products import AUTO, Fact, Product, ProductOptions
+from reaper.registry.products import AUTO, Fact, Product, ProductOptions, find
 from tests.registry.fake import Fake, with_fake
 from tests.registry.products.server import (
     ONE,
@@ -379,14 +379,20 @@ def test_a_product_that_the_settings_name_has_to_be_there(name: str) -> None:
         times(name, ProductServer({}))
 
 
-def test_what_fails_while_it_is_found_out_is_an_error_and_asked_for_again() -> None:
+def test_what_fails_while_it_is_found_out_is_an_error_and_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     answers = [web.Response(status=500), answer(shape("zot_fields"))]
     server = ProductServer({SEARCH: lambda _: answers.pop(0)})
 
     async def run(fake: Fake) -> str:
         async with client(fake, ProductOptions(AUTO)) as registry:
-            with pytest.raises(ServerError):
-                await registry.product()
+            for _ in range(3):
+                with pytest.raises(ServerError) as caught:
+                    await registry.product()
+                assert "`product: none`" in str(caught.value.hint)
+            assert len(answers) == 1, "not for each repository"
+            monkeypatch.setattr(find, "PAUSE", 0.0)
             product = await registry.product()
             assert product is not None
             return product.name
