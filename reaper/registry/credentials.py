@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from reaper.core.errors import ReaperError
+from reaper.core.errors import InvalidInputError, ReaperError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,9 @@ class Credentials:
     """A login, and where it comes from. Its text never shows a secret.
 
     ``token`` is sent as it is; ``identity_token`` is exchanged for tokens (OAuth 2 refresh token).
+
+    Raises:
+        InvalidInputError: the token, or the user's name, cannot be sent in a header.
     """
 
     source: str
@@ -22,6 +25,14 @@ class Credentials:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     identity_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        token = self.token
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise InvalidInputError(f"the token from {self.source} has characters that no token has")
+        if self.username is not None and ":" in self.username:
+            # RFC 7617, 2: the password would begin there.
+            raise InvalidInputError(f"the user's name from {self.source} has a colon in it")
 
     @property
     def who(self) -> str:

@@ -176,6 +176,17 @@ class TestFiles:
         shown = Credentials("here", "me", "hunter2", "hunter3", "hunter4")
         assert "hunter" not in f"{shown} {shown!r}"
 
+    @pytest.mark.parametrize("token", ["hunter2\nX-Header: 1", "hünter2", "hunter2 ", "\thunter2"])
+    def test_what_no_header_can_carry(self, tmp_path: Path, token: str) -> None:
+        with pytest.raises(InvalidInputError) as caught:
+            find(config(tmp_path, {"auths": {HOST: {"registrytoken": token}}}))
+        assert (
+            caught.value.message
+            == f"the token from {tmp_path}/config.json, {HOST} has characters that no token has"
+        )
+        with pytest.raises(InvalidInputError, match="the user's name from x has a colon in it"):
+            Credentials("x", "a:b", SECRET)
+
 
 class TestHelpers:
     def test_its_own_helper_then_the_one_for_all_then_the_file(self, tmp_path: Path, programs: Path) -> None:
@@ -203,13 +214,13 @@ class TestHelpers:
 
     def test_a_helper_for_some_repositories(self, tmp_path: Path, programs: Path) -> None:
         write_helper(
-            programs, "echo", """printf '{"Username": "%s", "Secret": "x"}' "$(cat | tr / _)" """.strip()
+            programs, "echo", """printf '{"Username": "%s", "Secret": "x"}' "$(cat | tr /: __)" """.strip()
         )
         folder = config(
             tmp_path / "docker", {"credHelpers": {f"https://{HOST}/v2/team": "echo"}, "credsStore": "echo"}
         )
         users = [login and login.username for login in (find(folder), find(folder, "team/app"))]
-        assert users == [HOST, f"{HOST}_team"]
+        assert users == ["reg.example_5000", "reg.example_5000_team"]
 
     def test_a_failing_helper_names_itself_and_the_file(self, tmp_path: Path, programs: Path) -> None:
         write_helper(programs, "bad", f"echo {SECRET}; exit 4")
