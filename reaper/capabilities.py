@@ -42,12 +42,12 @@ class Wanted:
 
 
 class Capabilities:
-    """The capabilities of one registry."""
+    """The capabilities of one registry; without a ``store`` nothing is remembered."""
 
     def __init__(
         self,
         client: RegistryClient,
-        store: Store,
+        store: Store | None,
         wanted: Wanted,
         *,
         clock: Callable[[], datetime],
@@ -196,9 +196,13 @@ class Capabilities:
         return Capability(name, known.value, How.REMEMBERED, known.at) if known else _unknown(name)
 
     async def _recall(self, name: Name) -> Remembered | None:
+        if self._store is None:
+            return None
         return await asyncio.to_thread(recall, self._store.observations, self._client.url, name)
 
     async def _remember(self, name: Name, value: str) -> None:
+        if self._store is None:
+            return
         known = Remembered(value, self._clock(), await self._named())
         await asyncio.to_thread(remember, self._store.observations, self._client.url, name, known)
 

@@ -164,7 +164,7 @@ def repositories_for(registry: RegistrySettings, client: RegistryClient) -> Repo
 def capabilities_for(
     registry: RegistrySettings,
     client: RegistryClient,
-    store: Store,
+    store: Store | None,
     *,
     clock: Callable[[], datetime] = utc_now,
 ) -> Capabilities:

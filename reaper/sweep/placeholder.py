@@ -1,7 +1,7 @@
 """Takes a tag off where a registry cannot delete a tag alone: by way of a placeholder.
 
 The tag is moved onto a manifest of its own that is of no use, and that manifest is deleted by its digest,
-which takes the tag with it. No other tag is ever on it. docs/decisions/0018-placeholders-are-opt-in.md says
+which takes the tag with it. No other tag is ever on it. docs/decisions/0024-placeholders-are-opt-in.md says
 what a push in the wrong moment loses.
 """
 

@@ -16,12 +16,12 @@ LOOKS = [
 
 
 def test_each_source_is_a_line() -> None:
-    assert list(RegistryCheck("https://reg.example", LOOKS, 1).lines()) == [
+    assert list(RegistryCheck("https://reg.example", LOOKS, 1, "the catalog").lines()) == [
         "login: a\\x1b[2J: absent",
         f"login: b: no login; others for {', '.join(MANY[:10])} and 2 more",
         "login: c: user me, used; others for team/app",
         "login: d: not looked at",
-        "registry https://reg.example: 1 repository, login user me from c",
+        "registry https://reg.example: 1 repository in the catalog, login user me from c",
     ]
     assert list(RegistryCheck("https://reg.example", []).lines()) == []
 

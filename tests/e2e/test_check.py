@@ -206,9 +206,10 @@ def test_with_a_registry_the_login_is_tried(
         f"login: {home}/.config/containers/auth.json (containers' own): not looked at",
     ]
     login = "user reaper from the settings of registry main"
-    assert _check_login(server, "right", tmp_path, good).out.splitlines()[-6:] == [
+    lines = _check_login(server, "right", tmp_path, good).out.splitlines()
+    assert [line for line in lines if not line.startswith("  ")][-6:] == [
         *sources,
-        f"registry {server.url}: 0 repositories, login {login}",
+        f"registry {server.url}: 0 repositories in the catalog, login {login}",
         "valid: 1 policy in 1 file",
     ]
     ended = _check_login(server, "wrong-hunter2", tmp_path, good)

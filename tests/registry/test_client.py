@@ -90,6 +90,24 @@ class TestPaging:
 
         assert with_fake(handler, names) == ["a"]
 
+    def test_a_page_size_that_was_found_is_kept_for_listings_of_its_kind(self) -> None:
+        async def handler(request: web.Request) -> web.Response:
+            if int(request.query["n"]) > 50:
+                return web.json_response({"errors": [{"code": "PAGINATION_NUMBER_INVALID"}]}, status=400)
+            return web.json_response({"repositories": ["a"], "tags": ["v1"]})
+
+        async def twice(fake: Fake) -> list[str]:
+            async with fake.client() as client:
+                sizes = [client.page_size]
+                for _ in range(2):
+                    assert [name async for name in client.repositories()] == ["a"]
+                    assert await client.tags("a") == ["v1"]
+                sizes.append(client.page_size)
+                assert sizes == [None, 10]
+            return [path.partition("?n=")[2] for path in fake.paths()]
+
+        assert with_fake(handler, twice) == ["1000", "100", "10", "1000", "100", "10", "10", "10"]
+
     @pytest.mark.parametrize(
         "page",
         [
