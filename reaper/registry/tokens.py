@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -79,6 +80,7 @@ class TokenServers:
         self._hosts = hosts
         #: What servers gave instead of a refresh token that was shown to them.
         self._renewed: dict[Credentials, str] = {}
+        self._turns: dict[Credentials, asyncio.Lock] = {}
 
     async def fetch(self, challenge: Challenge, scopes: Sequence[str], login: Credentials | None) -> Token:
         """Return a token for ``scopes``, from where ``challenge`` says.
@@ -90,6 +92,18 @@ class TokenServers:
         realm = self._realm(challenge)
         service = challenge.parameters.get("service", "")
         what = f"{self._address}: the token server {realm.host}"
+        async with self._turn(login):
+            return await self._fetch(realm, service, scopes, login, what)
+
+    def _turn(self, login: Credentials | None) -> AbstractAsyncContextManager[object]:
+        """Wait for the others where each refresh token is good for one question."""
+        if login is None or login not in self._renewed:
+            return nullcontext()
+        return self._turns.setdefault(login, asyncio.Lock())
+
+    async def _fetch(
+        self, realm: httpx.URL, service: str, scopes: Sequence[str], login: Credentials | None, what: str
+    ) -> Token:
         asked = self._clock()
         answer = await self._ask(realm, service, scopes, login, what)
         if answer.status in _REFUSALS:

@@ -181,6 +181,24 @@ class TestWays:
         at_desk(server, work, IDENTITY)
         assert [server.form(n)["refresh_token"] for n in (0, 1)] == [["refresh-1"], ["refresh-2"]]
 
+    def test_refresh_tokens_that_are_good_once_are_used_one_after_the_other(self) -> None:
+        good = ["refresh-1"]
+
+        def give(request: httpx.Request) -> httpx.Response:
+            if parse_qs(request.content.decode())["refresh_token"] != good:
+                return httpx.Response(401)
+            good[0] = f"refresh-{len(server.requests) + 1}"
+            return httpx.Response(200, json={"access_token": "t", "refresh_token": good[0]})
+
+        server = Server(give)
+
+        async def work(desk: Desk) -> list[str | None]:
+            await desk.challenged("")
+            return await asyncio.gather(*(desk.auth.header(scopes.pull(f"r{n}")) for n in range(20)))
+
+        assert at_desk(server, work, IDENTITY) == ["Bearer t"] * 20
+        assert len(server.requests) == 21
+
     @pytest.mark.parametrize(
         "realm",
         [
