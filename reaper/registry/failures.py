@@ -51,7 +51,8 @@ def transport_error(error: BaseException, url: str, what: str) -> RegistryError:
     server = f"{parts.scheme}://{parts.netloc}"
     cause = error.__cause__ if isinstance(error.__cause__, (aiohttp.ClientError, OSError)) else error
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return _untrusted(cause.certificate_error, server)
+        own = cause.host == parts.hostname
+        return _untrusted(cause.certificate_error, server if own else f"the proxy {cause.host}:{cause.port}")
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return proxy_error(cause.status, server)
     if isinstance(cause, aiohttp.ClientProxyConnectionError):
