@@ -74,17 +74,15 @@ class ProductFacts:
 
 #: By the names that settings use. `docs/registries.md` says where each of these comes from.
 PRODUCTS: Final[Mapping[str, ProductFacts]] = {
-    "acr": ProductFacts(collects=True),
+    "acr": ProductFacts(untag=False, collects=True),
     "artifactory": ProductFacts(collects=True),
     "distribution": ProductFacts(collects=False),
     "docker-hub": ProductFacts(collects=True),
     "ecr": ProductFacts(collects=True),
     "ghcr": ProductFacts(collects=True),
     "gitea": ProductFacts(collects=True),
-    "gitlab": ProductFacts(untag=True),
     "google": ProductFacts(collects=True),
     "harbor": ProductFacts(untag=False),
-    "nexus": ProductFacts(collects=True),
     "quay": ProductFacts(untag=True, collects=True),
     "zot": ProductFacts(untag=True, collects=True),
 }

@@ -230,6 +230,8 @@ class Change:
         if self._untag:
             return await self._client.delete_tag(self._repository, self._step.tags[0])
         deleted = await self._client.delete_manifest(self._repository, self._step.digest)
+        if deleted is Deleted.ABSENT and await self._exists(self._step.digest):
+            raise RegistryError("the registry does not delete it: it answers 404, and has it", status=404)
         return deleted is Deleted.DONE
 
     async def _is_done(self) -> bool:

@@ -26,6 +26,7 @@ from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from reaper.store import JournalEntry, RunRecord, State, open_store
+from reaper.sweep.placeholder import PLACEHOLDER
 from tests.safety.forks import Job
 
 CHILD, SHARED, NEW, ALONE = (
@@ -136,8 +137,9 @@ class Ground:
         if with_store:
             shutil.copy(self._empty_store, self._store)
 
-    def reaper(self, *arguments: str, moment: Moment | None = None) -> int:
+    def reaper(self, *arguments: str, moment: Moment | None = None, untag: str = "auto") -> int:
         """Run ``reaper``, kill it at a moment, and return its exit code."""
+        registry = {"name": "main", "url": self.proxy.url, "untag": untag}
         commit = moment.number if moment and moment.what == "commit" else None
         if moment and moment.what == "request":
             self.proxy.inject(self._kill, nth=moment.number)
@@ -146,7 +148,7 @@ class Ground:
         policy = str(self.folder / "policy.yaml")
         code = self.forks.run(
             [*arguments, "--registry", self.proxy.url, "--policies", policy, "--format=json"],
-            {"REAPER_STORE__URL": self.store_url},
+            {"REAPER_STORE__URL": self.store_url, "REAPER_REGISTRIES": json.dumps([registry])},
             commit=commit,
         )
         self.proxy.heal()
@@ -266,6 +268,36 @@ def test_a_restore_that_is_killed(ground: Ground, what: str, step: int) -> None:
         ground.undo()
         number += step
     assert number > len(DOOMED)
+
+
+@pytest.fixture
+def tagged_twice(ground: Ground) -> Iterator[str]:
+    """A repository with an expired tag on an image that stays, which this registry cannot delete alone."""
+    ground.pusher.push("twice", NEW, "keep", "expired")
+    yield "twice"
+    shutil.rmtree(ground.server.storage / "docker/registry/v2/repositories/twice")
+
+
+@pytest.mark.parametrize(("what", "step"), [("request", 2), ("commit", 2), ("change", 1)])
+def test_a_placeholder_that_is_killed(ground: Ground, tagged_twice: str, what: str, step: int) -> None:
+    number, code, pusher = 1, KILLED, ground.pusher
+    run = ("run", "--repository", tagged_twice)
+    while code == KILLED:
+        ground.reset()
+        code = ground.reaper(*run, moment=Moment(what, number), untag="placeholder")
+        assert code in (0, KILLED), ground.forks.errors.read_text()
+        assert pusher.pull(tagged_twice, "keep") == NEW
+        assert ground.reaper(*run, untag="placeholder") == 0, ground.forks.errors.read_text()
+        assert pusher.tags(tagged_twice) == ["keep"]
+        entries = ground.books()[1]
+        assert [entry.state for entry in entries if entry.state is not State.CANCELLED] == [State.DELETED]
+        assert {entry.digest for entry in entries} == {NEW.digest}
+        for entry in entries:
+            assert pusher.get_manifest(tagged_twice, entry.plan[PLACEHOLDER]) is None
+        assert ground.reaper("restore", f"{tagged_twice}:expired") == 0
+        assert pusher.pull(tagged_twice, "expired") == pusher.pull(tagged_twice, "keep") == NEW
+        number += step
+    assert number > 4
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])

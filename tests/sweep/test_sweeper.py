@@ -289,6 +289,22 @@ class TestRecheck:
 
         on(work)
 
+    def test_a_registry_that_says_not_found_of_what_it_has_has_deleted_nothing(
+        self, pusher: Pusher, on: On
+    ) -> None:
+        push_two(pusher)
+
+        async def work(field: Field) -> None:
+            plan = await field.plan()
+            field.at("DELETE", lambda _: web.Response(status=404), times=9)
+            (result,) = await field.sweep(plan)
+            assert (result.outcome, "answers 404, and has it" in result.detail) == (Outcome.FAILED, True)
+            assert field.states() == [State.CANCELLED]
+            assert len(field.sent("DELETE")) == 1
+
+        on(work)
+        pusher.pull(REPOSITORY, "old")
+
 
 class TestMeanwhile:
     """Between the last look and the DELETE: no registry can make a delete depend on what was seen."""
