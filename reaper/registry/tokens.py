@@ -197,6 +197,9 @@ class TokenServers:
                     await response.aclose()
         except TRANSPORT_ERRORS as error:
             raise transport_error(error, str(url), what) from None
+        except httpx.InvalidURL:
+            # httpx looks at a redirect's address, followed or not.
+            raise ProtocolError(f"{what} redirects to no address") from None
         if response.status_code == 407:
             raise proxy_error(407, f"{url.scheme}://{url.netloc.decode()}")
         return _Answer(response.status_code, response.headers, content)

@@ -29,6 +29,9 @@ from reaper.core.manifest import (
 from reaper.core.reference import digest_of, is_digest, is_repository, is_tag
 from reaper.registry import (
     NO_LOGIN,
+    Credentials,
+    Logins,
+    OneLogin,
     Patience,
     ProtocolError,
     RegistryClient,
@@ -213,11 +216,11 @@ class Answers(httpx.AsyncBaseTransport):
         return httpx.Response(response.status_code, headers=response.headers.raw, content=response.content)
 
 
-def ask(transport: Answers, what: str) -> list[str]:
+def ask(transport: Answers, what: str, logins: Logins = NO_LOGIN) -> list[str]:
     """Ask a client whose network is ``transport`` for a listing."""
 
     async def run() -> list[str]:
-        options = RegistryOptions(parse_address("http://registry.test"), attempts=1)
+        options = RegistryOptions(parse_address("http://registry.test"), logins=logins, attempts=1)
         async with RegistryClient(options) as client:
             if what == "tags":
                 return await client.tags("a")
@@ -367,6 +370,61 @@ def test_any_realm_is_asked_or_refused(realm: str) -> None:
         check_error(error)
     for request in transport.requests:
         assert request.url.host == "registry.test" or request.url.scheme == "https" or _is_local(request)
+
+
+@given(
+    location=st.one_of(
+        HEADERS,
+        st.sampled_from(
+            [
+                "http://[",
+                "//evil.example/",
+                "http://a:b@registry.test/",
+                "https://registry.test/t",
+                "/t",
+                "A:0",
+            ]
+        ),
+    )
+)
+def test_any_redirect_of_a_token_server_keeps_the_login_where_it_is(location: str) -> None:
+    transport = Answers(
+        httpx.Response(401, headers={"WWW-Authenticate": 'Bearer realm="http://registry.test/token"'}),
+        httpx.Response(307, headers=[(b"Location", location.strip().encode("latin-1"))]),
+        httpx.Response(200, content=b'{"token":"t"}'),
+    )
+    try:
+        ask(transport, "tags", OneLogin(Credentials("test", "me", "hunter2")))
+    except RegistryError as error:
+        check_error(error)
+    assert {request.url.host for request in transport.requests} == {"registry.test"}
+    assert len(transport.requests) < 20
+
+
+@given(named=st.one_of(HEADERS, st.text("repository:a,pull*/ ", max_size=60)))
+def test_any_scope_that_a_registry_names_is_asked_for_or_left_out(named: str) -> None:
+    quoted = named.replace("\\", "\\\\").replace('"', '\\"')
+    refusal = httpx.Response(
+        401,
+        headers=[
+            (
+                b"WWW-Authenticate",
+                f'Bearer realm="http://registry.test/token",scope="{quoted}"'.encode("latin-1"),
+            )
+        ],
+    )
+    given_token = httpx.Response(200, content=b'{"token":"t"}')
+    transport = Answers(refusal, given_token, refusal, given_token, refusal)
+    with pytest.raises(RegistryError) as caught:
+        ask(transport, "tags")
+    check_error(caught.value)
+    asked = [
+        request.url.params.get_list("scope") for request in transport.requests if request.url.path == "/token"
+    ]
+    assert asked[0] == ["repository:a:pull"]
+    assert len(asked) == 2
+    assert "repository:a:pull" in asked[1][-1]
+    assert len(asked[1]) <= 9
 
 
 def _is_local(request: httpx.Request) -> bool:
