@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reaper.core.manifest import Descriptor, Manifest
+from reaper.core.manifest import Manifest
 
 
-def stored_by(manifest: Manifest) -> Iterator[Descriptor]:
-    """Yield what the registry stores for ``manifest``: its own bytes, its config and its layers."""
-    yield Descriptor(manifest.digest, manifest.size, manifest.media_type)
-    yield from manifest.blobs
+def _stored_by(manifest: Manifest) -> Iterator[tuple[bytes, int]]:
+    """Yield what the registry stores for ``manifest``, with its bytes: itself, its config and its layers.
+
+    Of what an unknown document mentions the bytes are unknown, and count as none.
+    """
+    yield _key(manifest.digest), manifest.size
+    for blob in manifest.blobs:
+        yield _key(blob.digest), blob.size
     for mentioned in manifest.mentions:
-        yield Descriptor(mentioned, 0, "")
+        yield _key(mentioned), 0
 
 
 class Ledger:
@@ -28,14 +32,13 @@ class Ledger:
     def keep(self, manifests: Iterable[Manifest]) -> None:
         """Count everything that ``manifests`` store as needed."""
         for manifest in manifests:
-            self._kept.update(_key(blob.digest) for blob in stored_by(manifest))
+            self._kept.update(key for key, _ in _stored_by(manifest))
 
     def doom(self, manifests: Iterable[Manifest]) -> None:
         """Count everything that ``manifests`` store as free, unless something kept needs it."""
         for manifest in manifests:
-            for blob in stored_by(manifest):
-                key = _key(blob.digest)
-                self._doomed[key] = max(blob.size, self._doomed.get(key, 0))
+            for key, size in _stored_by(manifest):
+                self._doomed[key] = max(size, self._doomed.get(key, 0))
 
     @property
     def reclaimable(self) -> int:

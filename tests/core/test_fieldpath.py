@@ -76,11 +76,30 @@ def test_a_list_on_the_way_says_how_to_go_through_it() -> None:
     "path", ["", " ", ".", "spec.", "spec..a", "spec[0]", "spec[a]", "spec a", "spec['']", "a[*]b"]
 )
 def test_what_is_no_path_is_refused(path: str) -> None:
-    with pytest.raises(InvalidInputError, match="path"):
+    with pytest.raises(InvalidInputError, match="path") as refused:
         parse_field_path(path)
+    assert refused.value.message == (
+        "an empty path" if not path.strip() else f"{path!r} is not a path to a field"
+    )
+    assert refused.value.hint == (
+        "write fields with dots between, [*] for each of a list or mapping, ['a.b/c'] for odd names"
+    )
 
 
 steps = st.none() | st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True) | st.text('ab./"', min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "written"),
+    [
+        (("spec", None, "image"), "spec[*].image"),
+        (("byName", "a-B_1", "two words"), "byName.a-B_1['two words']"),
+        (("it's", "x"), '["it\'s"].x'),
+    ],
+)
+def test_a_path_is_written_as_people_write_it(wanted: tuple[str | None, ...], written: str) -> None:
+    assert str(FieldPath(wanted)) == written
+    assert parse_field_path(written) == FieldPath(wanted)
 
 
 @given(st.lists(steps, min_size=1))

@@ -47,8 +47,12 @@ def test_references(text: str, reference: Reference) -> None:
     ],
 )
 def test_what_is_no_reference(text: str, says: str) -> None:
-    with pytest.raises(InvalidInputError, match=says):
+    with pytest.raises(InvalidInputError, match=says) as refused:
         parse_reference(text)
+    assert refused.value.hint is None or refused.value.hint == (
+        "write REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST, without the registry's host"
+    )
+    assert (refused.value.hint is not None) == ("repository" in says)
 
 
 def test_long_names() -> None:
