@@ -6,6 +6,7 @@ Source: distribution's token authentication specification; RFC 7617; RFC 6750.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -190,7 +191,7 @@ class Authenticator:
             if held.token is None or self._clock() >= held.token.renew_at:
                 if held.failed is not None and held.failed[0] > came:
                     # It was asked while this request waited: fifty need not ask, one after the other.
-                    raise held.failed[1]
+                    raise copy.copy(held.failed[1])
                 held.token = await self._fetch(held, challenge, login)
             return held.token.value
 

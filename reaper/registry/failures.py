@@ -35,6 +35,7 @@ _CERTIFICATE_HINTS: Final = {
     62: "write the URL with a name that the certificate is for",
     64: "write the URL with a name that the certificate is for",
 }
+_OTHER_PORT: Final = "is that the registry's own port? Where it speaks TLS, write its URL with https://"
 _SHOW: Final = "set client_cert_file and client_key_file, or put both into the host's certs.d folder"
 #: Parts of what OpenSSL says when a server turns away a client for its certificate, or for having none.
 _CLIENT_CERTIFICATE: Final = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN")
@@ -69,14 +70,12 @@ def transport_error(error: BaseException, url: str, what: str) -> RegistryError:
         return UnreachableError(f"{what}: no answer in time")
     if isinstance(cause, aiohttp.ClientResponseError):
         # Not the parser's words: they repeat what came, which may be anything.
-        return UnreachableError(
-            f"{server} does not answer with HTTP", hint="is that the registry's own port?"
-        )
+        return UnreachableError(f"{server} does not answer with HTTP", hint=_OTHER_PORT)
     # A server that misses a client's certificate may reset the connection before its alert arrives.
     system = getattr(cause, "os_error", None) or cause
     reset = isinstance(system, (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError))
-    maybe = f"does it ask for a client certificate? {_SHOW}" if reset and parts.scheme == "https" else None
-    return UnreachableError(f"{server} cannot be reached: {_reason(cause)}", hint=maybe)
+    maybe = f"does it ask for a client certificate? {_SHOW}" if parts.scheme == "https" else _OTHER_PORT
+    return UnreachableError(f"{server} cannot be reached: {_reason(cause)}", hint=maybe if reset else None)
 
 
 def proxy_error(status: int, server: str) -> RegistryError:

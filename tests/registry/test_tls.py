@@ -323,8 +323,9 @@ class TestTheWrongProtocol:
         async def work(fake: Fake) -> None:
             fake.url = fake.url.replace("https:", "http:")
             async with fake.client(attempts=1) as client:
-                with pytest.raises(RegistryError, match=fake.url):
+                with pytest.raises(RegistryError, match=fake.url) as caught:
                     await client.ping()
+            assert "https://" in (caught.value.hint or "")
 
         with_fake(catalog, work, tls=files.server())
 
