@@ -25,13 +25,14 @@ _log = structlog.get_logger(__name__)
 class Counts:
     """What a run did, in figures that its report does not have.
 
-    ``deleted`` are manifests by policy, ``skipped`` are planned steps that were not carried out, by what
-    became of them; ``protected`` are tags by the built-in protection that explains why they are kept;
-    ``put_back`` are tags that came while their manifest was deleted; ``partial`` are repositories that could
-    not be read completely.
+    ``deleted`` are manifests by policy, ``untagged`` tags of others, which stay; ``skipped`` are planned
+    steps that were not carried out, by what became of them; ``protected`` are tags by the built-in protection
+    that explains why they are kept; ``put_back`` are tags that came while their manifest was deleted;
+    ``partial`` are repositories that could not be read completely.
     """
 
     deleted: Counter[str] = field(default_factory=Counter)
+    untagged: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     protected: Counter[str] = field(default_factory=Counter)
     put_back: int = 0
@@ -117,8 +118,10 @@ class Books:
             if result.outcome in (Outcome.CANCELLED, Outcome.FAILED):
                 self.counts.skipped[result.outcome.value] += 1
                 self.counts.put_back += len(result.put_back)
-            elif result.outcome is Outcome.DONE and result.step.action is Action.DELETE:
-                self.counts.deleted[result.step.policy] += 1
+            elif result.outcome is Outcome.DONE:
+                deleted = result.step.action is Action.DELETE
+                counted = self.counts.deleted if deleted else self.counts.untagged
+                counted[result.step.policy] += 1
             if result.outcome is Outcome.FAILED:
                 errors.append(f"{result.step.digest}: {result.detail}")
         manifests = [_with_outcome(m, by_digest.get(m.digest, ())) for m in report.manifests]

@@ -105,6 +105,7 @@ class Recorder(Watch):
             repositories=summary.repositories,
             manifests=summary.manifests,
             protected=counts.protected,
+            untagged=counts.untagged,
         )
         for _ in range(counts.put_back):
             self._metrics.tag_put_back()

@@ -68,6 +68,7 @@ class Metrics:
             found = self._registries[name]
         for policy in policies:
             self.begin(catalogue.MANIFESTS_DELETED, name, policy)
+            self.begin(catalogue.TAGS_UNTAGGED, name, policy)
         return found
 
     def cluster(self, name: str) -> ClusterMetrics:
@@ -306,12 +307,13 @@ class RegistryMetrics:
         repositories: int,
         manifests: int,
         protected: Mapping[str, int] | None = None,
+        untagged: Mapping[str, int] | None = None,
     ) -> None:
         """Note how a run ended, and what it saw, planned and did.
 
-        ``tags`` counts by decision, ``deleted`` manifests by policy, ``skipped`` deletes by cause
-        (``absent``, ``cancelled``, ``failed``), ``protected`` tags by built-in protection. A run that
-        failed or was interrupted saw only a part: then the figures of the last look stay.
+        ``tags`` counts by decision, ``deleted`` manifests and ``untagged`` tags by policy, ``skipped``
+        deletes by cause (``absent``, ``cancelled``, ``failed``), ``protected`` tags by built-in protection. A
+        run that failed or was interrupted saw only a part: then the figures of the last look stay.
         """
         self._gauge(catalogue.RUN_IN_PROGRESS).set(0)
         self._counter(catalogue.RUNS, outcome).inc()
@@ -323,6 +325,8 @@ class RegistryMetrics:
         if not dry_run:
             for policy, count in deleted.items():
                 self._counter(catalogue.MANIFESTS_DELETED, policy).inc(count)
+            for policy, count in (untagged or {}).items():
+                self._counter(catalogue.TAGS_UNTAGGED, policy).inc(count)
             for cause, count in skipped.items():
                 self._counter(catalogue.DELETES_SKIPPED, cause).inc(count)
         for guard in {catalogue.GUARD_TRIPPED.bounded("guard", guard) for guard in guards}:

@@ -240,6 +240,12 @@ RECLAIMABLE = _gauge(
 MANIFESTS_DELETED = _counter(
     "reaper_manifests_deleted_total", "Manifests that were deleted.", "registry", "policy"
 )
+TAGS_UNTAGGED = _counter(
+    "reaper_tags_untagged_total",
+    "Expired tags that were taken off manifests that stay, by a placeholder where it takes one.",
+    "registry",
+    "policy",
+)
 DELETES_SKIPPED = _counter(
     "reaper_deletes_skipped_total",
     "Planned deletes that were not made, by cause.",

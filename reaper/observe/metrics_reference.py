@@ -37,6 +37,7 @@ _GROUPS: Final = (
             "reaper_guard_",
             "reaper_deletes_",
             "reaper_manifests_deleted",
+            "reaper_tags_untagged_",
             "reaper_tags_put_",
         ),
     ),

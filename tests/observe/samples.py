@@ -27,6 +27,7 @@ def finish(
         finished_at=started + took,
         tags={"keep": 7, "expire": 4, "ignore": 1},
         deleted={"services": 3, "builds": 1},
+        untagged={"builds": 2},
         skipped={"cancelled": 1},
         reclaimable_bytes=3_000_000,
         manifests_to_delete=5,

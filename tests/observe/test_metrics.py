@@ -232,7 +232,13 @@ class TestRuns:
         metrics = Metrics(version="1")
         finish(metrics.registry("main", policies=["services"]), NOW, dry_run=True)
         assert value(metrics, "reaper_manifests_deleted_total", registry="main", policy="services") == 0
+        assert value(metrics, "reaper_tags_untagged_total", registry="main", policy="services") == 0
         assert value(metrics, "reaper_runs_total", registry="main", outcome="done") == 1
+
+    def test_tags_that_were_taken_off_count_by_policy(self) -> None:
+        metrics = Metrics(version="1")
+        finish(metrics.registry("main"), NOW)
+        assert value(metrics, "reaper_tags_untagged_total", registry="main", policy="builds") == 2
 
     def test_a_guard_rail_counts_once_a_run_however_often_it_tripped(self) -> None:
         metrics = Metrics(version="1")

@@ -159,6 +159,7 @@ class TestRuns:
     def test_what_a_run_saw_and_did(self, world: World) -> None:
         counts = Counts(partial=1)
         counts.deleted["services"] += 3
+        counts.untagged["services"] += 2
         counts.skipped["failed"] += 1
         counts.protected["in-use"] += 2
         counts.put_back = 2
@@ -168,6 +169,7 @@ class TestRuns:
         assert world.value("reaper_run_in_progress") == 0
         assert world.value("reaper_partial_repositories") == 1
         assert world.value("reaper_manifests_deleted_total", policy="services") == 3
+        assert world.value("reaper_tags_untagged_total", policy="services") == 2
         assert world.value("reaper_deletes_skipped_total", cause="failed") == 1
         assert world.value("reaper_guard_tripped_total", guard="max_share") == 1
         assert world.value("reaper_tags", decision="expire") == 4
