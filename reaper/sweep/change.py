@@ -26,6 +26,7 @@ from reaper.store import Action as JournalAction
 from reaper.store import NewEntry, State, Store
 from reaper.store.capabilities import recall, remember
 from reaper.sweep.placeholder import EMPTY, PLACEHOLDER, Placeholder, move_back, new_placeholder, remove
+from reaper.sweep.product_pushes import ProductPushes
 from reaper.sweep.put import put
 from reaper.sweep.recheck import ChangedError, Recheck
 
@@ -47,6 +48,7 @@ class Site:
     """Where changes are made, by which run. ``may_write`` raises when the right to make any is gone.
 
     ``planned_at`` is when the registry was looked at for the plan, None where that is not known.
+    ``product_pushes``: who else knows of pushes besides events.
     """
 
     client: RegistryClient
@@ -56,14 +58,22 @@ class Site:
     clock: Callable[[], datetime]
     may_write: Callable[[], None]
     planned_at: datetime | None = None
+    product_pushes: ProductPushes | None = None
 
     async def pushed_since(self, repository: str, digests: Collection[str]) -> dict[str, str]:
-        """Return the tags that, as events told, were put on the digests since the plan was made."""
+        """Return the tags that were put on the digests since the plan was made, as far as anybody tells.
+
+        Raises:
+            RegistryError: the registry's product could not be asked.
+        """
         if self.planned_at is None:
             return {}
-        return await asyncio.to_thread(
+        found = await asyncio.to_thread(
             self.store.events.tags_pushed_since, self.registry, repository, digests, self.planned_at
         )
+        if self.product_pushes is not None:
+            found |= await self.product_pushes.between(repository, digests, self.planned_at, self.clock())
+        return found
 
 
 class Change:

@@ -18,6 +18,7 @@ from reaper.store import Store
 from reaper.sweep.change import AbsentError, Change, Site
 from reaper.sweep.last_look import LastLook
 from reaper.sweep.memory import remembered
+from reaper.sweep.product_pushes import ProductPushes
 from reaper.sweep.recheck import ChangedError, Recheck
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +66,8 @@ class Sweeper:
         freshness: float = 1.0,
         planned_at: datetime | None = None,
     ) -> None:
-        self._site = Site(client, store, registry, run_id, clock, may_write, planned_at)
+        pushes = ProductPushes(client, freshness=freshness)
+        self._site = Site(client, store, registry, run_id, clock, may_write, planned_at, pushes)
         self._concurrency = concurrency
         self._freshness = freshness
 

@@ -158,6 +158,27 @@ def test_a_repository_whose_times_cannot_be_read_is_left_alone(site: Site) -> No
     assert site.pusher.tags("whole") == []
 
 
+def test_what_is_pushed_again_after_the_plan_is_not_deleted(site: Site) -> None:
+    zot = Zot()
+    for tag in ("again", "old"):
+        image = site.push("app", tag, age=90, seed=len(tag))
+        zot.add("app", tag, image.digest, pushed=40)
+    site.rules(RECENTLY, guard="{min_tags: 0}")
+
+    def work() -> None:
+        plan = str(site.folder / "plan.json")
+        assert site.reaper("plan", "-o", plan).code == 0
+        # The same image under the same tag: no listing shows it.
+        zot.images["app"][0]["TaggedTimestamp"] = f"{datetime.now(UTC).isoformat()}"
+        manifests = site.json("apply", plan)["repositories"][0]["manifests"]
+        skipped = [manifest["reason"] for manifest in manifests if manifest["action"] == "skip"]
+        assert len(skipped) == 1
+        assert "tag again has been pushed since the plan was made" in skipped[0]
+
+    before_the_registry(site, zot, work)
+    assert site.pusher.tags("app") == ["again"]
+
+
 def test_a_product_that_is_there_no_more_holds_everything_up_until_a_person_says_so(site: Site) -> None:
     zot = Zot()
     image = site.push("app", "old", age=90)
