@@ -124,7 +124,8 @@ class RegistryClient:
         )
         if answer.status != 200:
             raise self._answers.not_a_registry(answer)
-        self._answers.json(answer, "/v2/")
+        if answer.body:  # some, such as Gitea, say nothing more than 200
+            self._answers.json(answer, "/v2/")
         self._recognised = recognise(self._options.address.hostname, answer.headers)
         try:
             return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)

@@ -162,6 +162,20 @@ class Change:
         self._site.may_write()
         await self._client.put_blob(self._repository, EMPTY)
 
+    async def _hold(self, raw: RawManifest) -> None:
+        """See to it that something holds the manifest when its tag is gone: another tag, or its own digest.
+
+        Gitea keeps a manifest under each name that it was pushed as: with the last of these goes the
+        manifest, with its blobs, and no push by digest brings those back. Elsewhere the push changes nothing.
+        """
+        for tag, digest in self._recheck.current.items():
+            if digest == self._step.digest and tag not in self._step.tags:
+                held = await self._client.head(self._repository, tag)
+                if held is not None and held.digest == digest:
+                    return
+        self._site.may_write()
+        await put(self._client, self._repository, self._step.digest, raw.content, raw.media_type)
+
     async def _begin(self, raw: RawManifest) -> None:
         step = self._step
         entry = NewEntry(
@@ -202,6 +216,8 @@ class Change:
             try:
                 if self._by_placeholder:
                     await self._prepare_placeholder()
+                elif self._untag:
+                    await self._hold(raw)
                 await self._look()
             except (ChangedError, RegistryError, ManifestError) as error:
                 await close(error)

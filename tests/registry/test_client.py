@@ -450,6 +450,16 @@ class TestLogin:
         assert seen == [None]
 
 
+def test_a_registry_that_says_nothing_but_200_is_one() -> None:
+    """So Gitea answers."""
+
+    async def work(fake: Fake) -> None:
+        async with fake.client() as client:
+            assert await client.ping() is not None
+
+    with_fake(answers(status(200)), work)
+
+
 def test_an_answer_that_does_not_come() -> None:
     released = asyncio.Event()
 

@@ -577,6 +577,25 @@ class TestUntag:
         assert pusher.tags(REPOSITORY) == ["keep"]
         assert pusher.pull(REPOSITORY, "keep") == NEW
 
+    def test_something_holds_the_manifest_before_its_tag_goes(self, pusher: Pusher, on: On) -> None:
+        """Another tag, or its own digest: Gitea deletes a manifest with the last name it was pushed as."""
+        index = build_index([NEW])
+        pusher.push(REPOSITORY, index, "keep")
+        pusher.push(REPOSITORY, NEW, "one", "other")
+
+        async def work(field: Field) -> None:
+            field.at("DELETE", lambda request: delete_alone(field, request), times=2)
+            await field.clean(can_untag=True)
+            assert field.sent("PUT", "DELETE") == [
+                ("DELETE", "one"),
+                ("PUT", NEW.digest),
+                ("DELETE", "other"),
+            ]
+
+        on(work)
+        assert pusher.tags(REPOSITORY) == ["keep"]
+        assert pusher.pull(REPOSITORY, "keep") == index
+
     def test_a_tag_that_moved_stays(self, pusher: Pusher, on: On) -> None:
         pusher.push(REPOSITORY, NEW, "keep", "alias")
 
