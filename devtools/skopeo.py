@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,24 @@ class SkopeoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Skopeo:
-    """Calls of one skopeo binary, for registries whose TLS need not be checked."""
+    """Calls of one skopeo binary, for registries whose TLS need not be checked.
+
+    `authfile` is where the logins are, if not where skopeo looks for them.
+    """
 
     binary: Path
+    authfile: Path | None = None
 
     def inspect(self, image: str) -> dict[str, Any]:
         """What skopeo tells about ``docker://HOST/NAME:TAG`` (of an index: the child for this machine)."""
         answer: dict[str, Any] = json.loads(self.run("inspect", "--tls-verify=false", image))
         return answer
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of ``docker://HOST/NAME``, in the registry's order."""
+        answer = json.loads(self.run("list-tags", "--tls-verify=false", repository))
+        tags: list[str] = answer["Tags"]
+        return tags
 
     def copy(self, source: str, target: str, *, every_platform: bool = False) -> None:
         """Copy an image; an index with all its children if asked."""
@@ -37,6 +48,7 @@ class Skopeo:
         """Run skopeo; returns its standard output. Raises SkopeoError when it fails."""
         answer = subprocess.run(
             [self.binary, "--insecure-policy", *arguments],
+            env={**os.environ, **({"REGISTRY_AUTH_FILE": str(self.authfile)} if self.authfile else {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

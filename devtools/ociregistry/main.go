@@ -1,7 +1,7 @@
 // A registry in memory, as strict OCI as it gets: CUE Labs' implementation of the specification, served.
 //
-// It has what distribution lacks: the referrers API, tags that can be deleted alone, and digests whose
-// delete leaves their tags behind.
+// It has what distribution lacks: the referrers API. By itself it leaves the tags of a manifest that is
+// deleted behind; here they go with it, as with the products that people run, unless it is told otherwise.
 package main
 
 import (
@@ -13,9 +13,28 @@ import (
 	"os/signal"
 	"syscall"
 
+	"cuelabs.dev/go/oci/ociregistry"
 	"cuelabs.dev/go/oci/ociregistry/ocimem"
 	"cuelabs.dev/go/oci/ociregistry/ociserver"
 )
+
+// withTags deletes a manifest's tags with it.
+type withTags struct{ ociregistry.Interface }
+
+func (registry withTags) DeleteManifest(ctx context.Context, repository string, digest ociregistry.Digest) error {
+	for tag, err := range registry.Tags(ctx, repository, "") {
+		if err != nil {
+			return err
+		}
+		found, err := registry.ResolveTag(ctx, repository, tag)
+		if err == nil && found.Digest == digest {
+			if err := registry.DeleteTag(ctx, repository, tag); err != nil {
+				return err
+			}
+		}
+	}
+	return registry.Interface.DeleteManifest(ctx, repository, digest)
+}
 
 func main() {
 	address := flag.String("address", "127.0.0.1:0", "where to listen")
@@ -26,9 +45,14 @@ func main() {
 	password := flag.String("password", "", "the password")
 	page := flag.Int("max-page-size", 0, "refuse larger pages")
 	noDigest := flag.Bool("omit-digest", false, "do not tell the digest of what a tag stands for, as some clouds")
+	leaveTags := flag.Bool("leave-tags", false, "leave the tags of a manifest that is deleted")
 	flag.Parse()
 
-	registry := ociserver.New(ocimem.New(), &ociserver.Options{
+	var store ociregistry.Interface = ocimem.New()
+	if !*leaveTags {
+		store = withTags{store}
+	}
+	registry := ociserver.New(store, &ociserver.Options{
 		MaxListPageSize:              *page,
 		OmitDigestFromTagGetResponse: *noDigest,
 	})
