@@ -156,7 +156,9 @@ def repositories_for(registry: RegistrySettings, client: RegistryClient) -> Repo
 
     named, catalog = registry.repositories, registry.capabilities.catalog
     if named is None:
-        return Repositories(client, product=listed, catalog=catalog)
+        # GitLab's groups are those that somebody chose.
+        whole = not registry.product.groups
+        return Repositories(client, product=listed, product_whole=whole, catalog=catalog)
     limit = named.command_timeout.total_seconds()
     return Repositories(client, named=Named(named.names, named.file, named.command or (), limit))
 

@@ -86,7 +86,8 @@ def check_selected(selected: Selector, names: Sequence[str]) -> None:
 class Repositories:
     """The repositories of one registry, from the first source there is: settings, product, catalog.
 
-    ``catalog`` False: the registry has none, and is not asked for one.
+    ``product_whole``: the product lists all that there are. ``catalog`` False: the registry has none, and is
+    not asked for one.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class Repositories:
         *,
         named: Named | None = None,
         product: Lister | None = None,
+        product_whole: bool = True,
         catalog: bool | None = None,
     ) -> None:
         self._client = client
         self._named = named or Named()
         self._product = product
+        self._product_whole = product_whole
         self._catalog = catalog
 
     async def list(self) -> Listing:
@@ -113,7 +116,7 @@ class Repositories:
             return await self._from_settings()
         listed = await self._product() if self._product else None
         if listed is not None:
-            return _listing(listed, "the registry's own API", whole=True)
+            return _listing(listed, "the registry's own API", whole=self._product_whole)
         return _listing(await self._from_catalog(), CATALOG, whole=True)
 
     async def _from_settings(self) -> Listing:

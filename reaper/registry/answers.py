@@ -64,7 +64,7 @@ class Answers:
             raise DeletesDisabledError(
                 f"{self.url} allows no deletes (405)",
                 hint="set storage.delete.enabled: true in the registry's configuration, "
-                "or REGISTRY_STORAGE_DELETE_ENABLED=true",
+                "or REGISTRY_STORAGE_DELETE_ENABLED=true; some products never allow it",
                 status=405,
             )
 

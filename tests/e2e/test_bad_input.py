@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import socket
 import subprocess
 import threading
@@ -44,6 +45,21 @@ def one_line(ended: Ended) -> str:
     lines = [line for line in ended.err.splitlines() if line.startswith("reaper: ")]
     assert len(lines) == 1, ended.err
     return lines[0]
+
+
+def test_on_a_terminal_what_went_wrong_is_said_once(policy: Path) -> None:
+    main, side = pty.openpty()
+    try:
+        command = [str(REAPER), "--dry-run", "--registry", "http://127.0.0.1:1", "--policies", str(policy)]
+        ended = subprocess.run(
+            command, stdout=side, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        shown = os.read(main, 100_000).decode()
+    finally:
+        os.close(main)
+        os.close(side)
+    assert ended.returncode == 1
+    assert (shown + ended.stderr).count("cannot be reached") == 1, shown + ended.stderr
 
 
 @contextmanager
