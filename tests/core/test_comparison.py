@@ -8,10 +8,11 @@ from reaper.core.comparison import Change, Turn, changes
 from reaper.core.manifest import Kind
 from reaper.core.plan import RepositoryPlan, build_plan
 from reaper.core.policy import KeepAll, KeepNewest, Policy, Rule
+from reaper.core.reference import short
 from reaper.core.retention import Decision, Decisions
 from reaper.core.selectors import Glob, Selector
 from reaper.core.snapshot import Snapshot
-from tests.core.build import entry, image, judge, policy, snapshot
+from tests.core.build import DAY, entry, image, judge, policy, snapshot
 from tests.core.generate import child, manifest, policy_sets, snapshots
 
 
@@ -37,8 +38,28 @@ def test_tags_and_the_parts_that_follow_them() -> None:
     ]
     assert found[0].reason_after == "i: keeps all"
     assert "keeps 2" in found[1].reason_before
-    assert found[2].digest == part.digest
-    assert {change.repository for change in found} == {"team/app"}
+    whole, gone = short(index.digest), "no rule keeps it: rule 1: rank 3 of 3 by pushed 2026-06-06 12:00:00Z"
+    assert found[0].reason_before == f"{gone} (created in config), keeps 2"
+    assert found[2] == Change(
+        "team/app",
+        None,
+        part.digest,
+        Turn.KEPT,
+        f"part of {whole}, which is deleted",
+        f"part of {whole}, which is kept",
+        1110,
+    )
+    assert (found[0].repository, found[0].digest, found[0].size) == ("team/app", index.digest, 1210)
+
+
+def test_an_untagged_manifest_that_goes_sooner() -> None:
+    loose = image("loose", "90d", seen="10d")
+    look = snapshot({}, loose, first_inventory="20d")
+    waits = [policy(KeepAll(), untagged_keep_within=days * DAY) for days in (11, 9)]
+    (change,) = compared(look, waits[:1], waits[1:])
+    assert (change.tag, change.digest, change.turn) == (None, loose.digest, Turn.EXPIRES)
+    assert change.reason_before.endswith("younger than 11d")
+    assert change.reason_after.endswith("older than 9d")
 
 
 def test_no_policy_any_more_is_a_keep() -> None:

@@ -81,6 +81,90 @@ def test_a_cache_lists_layers_where_an_index_has_manifests() -> None:
     assert [blob.digest for blob in found.blobs] == [digest("layer")]
 
 
+def test_all_that_is_known_of_each_kind() -> None:
+    config = "application/vnd.oci.image.config.v1+json"
+    document: dict[str, Any] = {
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor("config", config, 9),
+        "layers": [descriptor("one"), {"digest": digest("two"), "size": 0}],
+    }
+    assert parse(document) == Manifest(
+        OWN,
+        OCI_MANIFEST,
+        Kind.IMAGE,
+        len(json.dumps(document)),
+        config=Descriptor(digest("config"), 9, config),
+        layers=(Descriptor(digest("one"), 7, LAYER), Descriptor(digest("two"), 0, "")),
+    )
+    listed = [descriptor("layer"), descriptor("child", OCI_MANIFEST, platform={"os": "linux"})]
+    index = {"manifests": listed, "subject": descriptor("subject"), "artifactType": "a/b"}
+    assert parse(index, DOCKER_LIST) == Manifest(
+        OWN,
+        DOCKER_LIST,
+        Kind.INDEX,
+        len(json.dumps(index)),
+        layers=(Descriptor(digest("layer"), 7, LAYER),),
+        children=(Descriptor(digest("child"), 7, OCI_MANIFEST, "linux"),),
+        subject=digest("subject"),
+        artifact_type="a/b",
+    )
+    schema1 = {"fsLayers": [{"blobSum": digest("layer")}]}
+    gzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    assert parse(schema1, DOCKER_SCHEMA1_SIGNED) == Manifest(
+        OWN,
+        DOCKER_SCHEMA1_SIGNED,
+        Kind.SCHEMA1,
+        len(json.dumps(schema1)),
+        layers=(Descriptor(digest("layer"), 0, gzip),),
+    )
+    assert parse({}, DOCKER_SCHEMA1_SIGNED).layers == ()
+    assert parse({"a": digest("x")}, "application/x; y=z") == Manifest(
+        OWN,
+        "application/x",
+        Kind.UNKNOWN,
+        len(json.dumps({"a": digest("x")})),
+        mentions=frozenset({digest("x")}),
+    )
+
+
+def test_what_is_optional_may_be_null_or_odd() -> None:
+    null = dict.fromkeys(("subject", "artifactType", "annotations", "mediaType", "layers"))
+    found = parse({**null, "config": descriptor("config")})
+    assert (found.subject, found.artifact_type, found.created_annotation, found.layers) == (
+        None,
+        None,
+        None,
+        (),
+    )
+    odd = {"artifactType": "a\nb", "annotations": ["x"], "mediaType": 7}
+    found = parse(image(**odd))
+    assert (found.artifact_type, found.created_annotation, found.media_type) == (None, None, OCI_MANIFEST)
+    # Null is not a field that may be read in two ways.
+    assert parse(image(manifests=None)).kind is Kind.IMAGE
+    assert parse({"manifests": None, "config": None, "layers": None}, OCI_INDEX).children == ()
+
+
+def test_limits_to_the_byte() -> None:
+    padded = json.dumps(image()).encode()
+    padded += b" " * (MAX_MANIFEST_SIZE - len(padded))
+    assert parse_manifest(padded, OCI_MANIFEST, OWN).size == MAX_MANIFEST_SIZE
+    with pytest.raises(ManifestError, match=f"^manifest {OWN} has {2**22 + 1} bytes; the limit is {2**22}$"):
+        parse_manifest(padded + b" ", OCI_MANIFEST, OWN)
+    blob = {"digest": OWN, "size": 2**63 - 1}
+    assert len(parse({"manifests": [blob] * MAX_LISTED}, OCI_INDEX).children) == MAX_LISTED
+    assert parse({"config": blob}).config == Descriptor(OWN, 2**63 - 1, "")
+    assert (
+        len(parse({"fsLayers": [{"blobSum": OWN}] * MAX_LISTED}, DOCKER_SCHEMA1_SIGNED).layers) == MAX_LISTED
+    )
+    assert parse({"a": [{}] * 49_999 + [[]] * 49_999}, "x/unknown").kind is Kind.UNKNOWN
+    with pytest.raises(ManifestError, match="has more than 100000 objects and lists"):
+        parse({"a": [{}] * 49_999 + [[]] * 50_000}, "x/unknown")
+    longest = "x" * 255
+    assert parse(image(artifactType=longest)).artifact_type == longest
+    assert parse(image(artifactType=f"{longest}x")).artifact_type is None
+    assert parse_config(json.dumps({"os": "x" * 64}).encode()).platform == "x" * 64
+
+
 def test_schema_1_and_the_deprecated_artifact() -> None:
     found = parse({"fsLayers": [{"blobSum": digest("layer")}]}, DOCKER_SCHEMA1_SIGNED)
     assert (found.kind, [blob.digest for blob in found.blobs]) == (Kind.SCHEMA1, [digest("layer")])
@@ -100,20 +184,46 @@ def test_of_an_unknown_type_every_digest_is_taken_for_needed() -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ([], "is not a JSON object"),
-        ({}, "has no config"),
-        (image(mediaType=DOCKER_MANIFEST), "but was sent as"),
-        (image(layers={}), "layers is not a list"),
-        (image(layers=[1]), "layers is not a descriptor"),
-        (image(config={"digest": "sha256:x", "size": 1}), "config has no valid digest"),
-        (image(config=descriptor("c", size=-1)), "config has no valid size"),
-        (image(config={**descriptor("c"), "size": True}), "config has no valid size"),
-        (image(subject={}), "subject has no valid digest"),
+        ([], " is not a JSON object"),
+        ({}, " has no config"),
+        (
+            image(mediaType=DOCKER_MANIFEST),
+            f" calls itself {DOCKER_MANIFEST}, but was sent as {OCI_MANIFEST}",
+        ),
+        (image(mediaType="\n"), " has a mediaType that is none"),
+        (image(layers={}), ": layers is not a list"),
+        (image(layers=[1]), ": layers is not a descriptor"),
+        (image(layers=[{"Size": 1}]), ": layers has 'Size', which some read as size"),
+        (image(config={"digest": "sha256:x", "size": 1}), ": config has no valid digest"),
+        (image(config={"digest": 1, "size": 1}), ": config has no valid digest"),
+        (image(config=descriptor("c", size=-1)), ": config has no valid size"),
+        (image(config={**descriptor("c"), "size": True}), ": config has no valid size"),
+        (image(config={**descriptor("c"), "size": "7"}), ": config has no valid size"),
+        (image(config=descriptor("c", "\n")), ": config has a mediaType that is none"),
+        (image(subject={}), ": subject has no valid digest"),
+        (image(Layers=[]), " has 'Layers', which some read as layers"),
+        (image(manifests=[]), " is an image with manifests: it may be read in two ways"),
     ],
 )
 def test_what_is_broken_is_an_error_that_names_the_field(document: Any, says: str) -> None:
-    with pytest.raises(ManifestError, match=says):
+    with pytest.raises(ManifestError) as refused:
         parse(document)
+    assert refused.value.message == f"manifest {OWN}{says}"
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"fsLayers": {"a": 1}}, ": fsLayers is not a list"),
+        ({"fsLayers": [digest("layer")]}, ": an entry of fsLayers has no digest"),
+        ({"fsLayers": [{"blobSum": "x"}]}, ": an entry of fsLayers has no digest"),
+        ({"fsLayers": [{"blobSum": 1}]}, ": an entry of fsLayers has no digest"),
+    ],
+)
+def test_a_broken_schema_1(document: Any, says: str) -> None:
+    with pytest.raises(ManifestError) as refused:
+        parse(document, DOCKER_SCHEMA1_SIGNED)
+    assert refused.value.message == f"manifest {OWN}{says}"
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,29 @@ def test_a_duration_comes_back_as_long_as_it_was(number: int, unit: str) -> None
     ["", "14", "d", "1.5h", "-1d", "14 d", "1d12h", "1mo", "99999d9", "36601d", "\N{FULLWIDTH DIGIT ONE}d"],
 )
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError) as refused:
         parse_duration(text)
+    if text == "36601d":
+        assert refused.value.message == "'36601d' is longer than a hundred years"
+    else:
+        assert refused.value.message == f"{text!r} is not a duration"
+        hint = "write a whole number and a unit, such as 90s, 15m, 36h, 14d or 2w"
+        assert refused.value.hint == hint
+
+
+def test_durations() -> None:
+    assert parse_duration(" 36600d ") == timedelta(days=36_600)
+    shown = {
+        "0m": "0s",
+        "60s": "1m",
+        "90s": "90s",
+        "60m": "1h",
+        "24h": "1d",
+        "7d": "1w",
+        "8d": "8d",
+        "2w": "2w",
+    }
+    assert {text: format_duration(parse_duration(text)) for text in shown} == shown
 
 
 @pytest.mark.parametrize(
@@ -114,7 +135,10 @@ def test_what_is_no_duration(text: str) -> None:
         (timedelta(), "0s"),
         (timedelta(seconds=-5), "0s"),
         (timedelta(seconds=59.9), "59s"),
+        (timedelta(seconds=60), "1m"),
         (timedelta(minutes=59), "59m"),
+        (timedelta(minutes=60), "1h"),
+        (timedelta(hours=24), "1d"),
         (timedelta(hours=47), "1d"),
         (timedelta(days=400), "400d"),
     ],
