@@ -70,7 +70,10 @@ def _tables(schema: Mapping[str, Any], root: Mapping[str, Any], path: str) -> It
         if mapping is not None:
             inner.append((f"{place}[]" if entry.get("type") == "array" else place, mapping))
         meaning = entry.get("description") or (mapping or {}).get("description", "")
-        value = _value(entry) if mapping is None else f"[{_value(entry)}](#{_anchor(inner[-1][0])})"
+        value = _value(entry)
+        if mapping is not None:
+            what = "mapping" if "anyOf" in entry else value
+            value = value.replace(what, f"[{what}](#{_anchor(inner[-1][0])})")
         cells = (f"`{key}`", value, _default(key, entry, schema), meaning)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
@@ -79,7 +82,10 @@ def _tables(schema: Mapping[str, Any], root: Mapping[str, Any], path: str) -> It
 
 
 def _mapping(entry: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the mapping that ``entry`` is, or is a list of; None when it is neither."""
+    """Return the mapping that ``entry`` is, may be, or is a list of; None when it is none of these."""
+    for way in entry.get("anyOf", ()):
+        if "$ref" in way:
+            return _mapping(way, root)
     name = entry.get("$ref") or entry.get("items", {}).get("$ref")
     found: Mapping[str, Any] | None = root["$defs"][name.rpartition("/")[2]] if name else None
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -539,3 +540,70 @@ async def asyncio_with_fake(
         fake = Fake()
         fake.url = f"http://127.0.0.1:{server.port}"
         await work(fake)
+
+
+_JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    10**30,
+    1e308,
+    "",
+    "\0",
+    "x" * 300,
+    [],
+    {},
+    [[]],
+    {"a": {}},
+    "0001-01-01",
+)
+
+
+def _mutated(document: Any, luck: random.Random) -> Any:
+    """Return the document with something in it removed, repeated, or replaced by junk."""
+    copy = json.loads(json.dumps(document))
+    at: Any = {"": copy}
+    key: Any = ""
+    holder = at
+    while isinstance(holder[key], (dict, list)) and holder[key] and luck.random() < 0.8:
+        holder = holder[key]
+        key = luck.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    choice = luck.randrange(3)
+    if choice == 0:
+        del holder[key]
+    elif choice == 1 and isinstance(holder, list):
+        holder.append(holder[key])
+    else:
+        holder[key] = luck.choice(_JUNK)
+    return at.get("", [])
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_whatever_an_answer_holds_is_read_or_is_an_error(name: str) -> None:
+    luck = random.Random(name)
+    documents = {"zot": "zot_images", "harbor": "harbor_artifacts"}
+    document = shape(documents.get(name, f"{name}_tags"))
+    current: list[Any] = [document]
+    read = refused = 0
+    routes = zot() if name == "zot" else ROUTES[name](lambda _: answer(current[0]))
+    if name == "zot":
+        fields = routes[SEARCH]
+        routes[SEARCH] = lambda request: (
+            fields(request) if "__type" in request.query["query"] else answer(current[0])
+        )
+
+    async def work(product: Product) -> None:
+        nonlocal read, refused
+        for _ in range(150):
+            current[0] = _mutated(document, luck)
+            try:
+                found = await product.times("team/services/api")
+            except RegistryError:
+                refused += 1
+            else:
+                found.believable(MARCH)
+                read += 1
+
+    ask(ProductServer(routes), work, ProductOptions(name))
+    assert read > 10
+    assert refused > 10
