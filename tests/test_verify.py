@@ -200,7 +200,7 @@ def test_a_manifest_that_the_registry_fails_at_is_an_error(
     harm(blob_path(registry.storage, image.digest))
     report = verified(registry)
     assert sorted(report.errors) == [
-        f"team/app: tag {tag}: /v2/team/app/manifests/{tag}: the registry failed (500)"
+        f"team/app: tag {tag}: {registry.url}/v2/team/app/manifests/{tag}: the registry failed (500)"
         for tag in ("1", "latest")
     ]
 
