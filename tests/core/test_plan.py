@@ -248,6 +248,14 @@ class TestExpiredTagsOnAKeptDigest:
         assert decisions_on(plan)[self.shared.digest] == (Action.UNTAG, f"{self.why}; untagged: go-1, go-2")
         assert plan.deletions == 8
 
+    def test_may_be_removed_by_way_of_a_placeholder(self) -> None:
+        decisions = judge(self.look, only("keep*"))
+        plan = build_plan(self.look, decisions, can_untag=True, placeholder=True)
+        reason = f"{self.why}; untagged, if need be by a placeholder: go-1, go-2"
+        assert decisions_on(plan)[self.shared.digest] == (Action.UNTAG, reason)
+        by_way_of = {step.tags: step.placeholder for step in plan.steps}
+        assert by_way_of == {(f"go-{n}",): True for n in (1, 2)} | {(name,): False for name in self.gone}
+
     def test_name_the_rule_that_expired_them(self) -> None:
         two = policy(Rule("chosen", KeepAll(), Selector((Glob("keep*"),))), Rule("none", NEVER_KEEPS))
         untags = [step for step in planned(self.look, two).steps if step.action is Action.UNTAG]
