@@ -25,6 +25,8 @@ _log = structlog.get_logger(__name__)
 
 #: For how many scopes tokens are kept: repositories come one after the other, and tokens do not live long.
 _MOST_KEPT = 512
+#: A token is asked for so many characters of scopes at the most, whatever a registry names.
+_LONGEST_SCOPES = 4096
 
 
 @dataclass(slots=True)
@@ -178,9 +180,10 @@ class Authenticator:
         """
         named = scopes.valid(challenge.parameters.get("scope", ""))
         new = [each for each in named if not scopes.covers(held.asked, each)]
-        if not new:
+        wider = scopes.union(held.asked, new)
+        if not new or sum(map(len, wider)) > _LONGEST_SCOPES:
             return False
-        held.asked = scopes.union(held.asked, new)
+        held.asked = wider
         if scope:
             self._wanted[scopes.kind_of(scope)] = scopes.actions_beyond(scope, held.asked)
         return True

@@ -30,6 +30,8 @@ DEFAULT_LIFETIME = 60.0
 #: A token is renewed when less than this share of its life is left.
 _RENEW_BEFORE = 0.2
 _MAX_TOKEN_ANSWER = 1024 * 1024
+#: A longer one fits into no header that a server reads.
+_MAX_TOKEN = 64 * 1024
 #: However long a token claims to live, it is renewed after so many seconds.
 _LONGEST_LIFETIME = 86400.0
 _MAX_REDIRECTS = 3
@@ -214,6 +216,8 @@ class TokenServers:
         found = document.get("token") or document.get("access_token")
         if not isinstance(found, str) or not found.isascii() or not found.isprintable():
             raise ProtocolError(f"{what} answers without a token")
+        if len(found) > _MAX_TOKEN:
+            raise ProtocolError(f"{what} answers with a token of {len(found)} characters")
         renewed = document.get("refresh_token")
         if login is not None and login.identity_token and isinstance(renewed, str) and renewed:
             self._renewed[login] = renewed

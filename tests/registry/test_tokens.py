@@ -387,6 +387,16 @@ class TestMore:
         at_desk(server, work)
         assert server.query() == [("service", "reg"), ("account", "me")]
 
+    def test_a_registry_that_always_names_one_more_is_not_followed_for_ever(self) -> None:
+        server = Server(token())
+
+        async def work(desk: Desk) -> None:
+            for number in range(500):
+                await self.refused(desk, PULL, f"repository:{'x' * 50}{number}:pull")
+
+        at_desk(server, work)
+        assert len(str(server.requests[-1].url)) < 8192
+
     def test_a_403_for_a_scope(self) -> None:
         server = Server(token("t1"), token("t2"))
 
@@ -414,6 +424,7 @@ class TestAnswers:
             (httpx.Response(200, json={"token": "a\r\nb"}), ProtocolError),
             (httpx.Response(200, json=[]), ProtocolError),
             (httpx.Response(200, content=b" " * 2_000_000), ProtocolError),
+            (httpx.Response(200, json={"token": "a" * 70_000}), ProtocolError),
         ],
     )
     def test_what_is_no_token_is_an_error_that_names_both(
