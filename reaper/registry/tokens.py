@@ -156,9 +156,7 @@ class TokenServers:
         query += [("scope", scope) for scope in scopes]
         if basic and login is not None and login.username:
             query.append(("account", login.username))
-        url = realm.copy_with(query=None)
-        for name, value in [*realm.params.multi_items(), *query]:
-            url = url.copy_add_param(name, value)
+        url = realm.copy_with(params=httpx.QueryParams([*realm.params.multi_items(), *query]))
         for _ in range(_MAX_REDIRECTS):
             answer = await self._send("GET", url, what, authorization=basic)
             if not 300 <= answer.status < 400 or "Location" not in answer.headers:

@@ -330,7 +330,7 @@ class TestSharing:
 
         async def work(desk: Desk) -> int:
             await desk.challenged()
-            for number in range(2000):
+            for number in range(700):
                 await desk.auth.header(scopes.pull(f"r{number}"))
             return len(desk.auth._passes)
 
@@ -391,7 +391,7 @@ class TestMore:
         server = Server(token())
 
         async def work(desk: Desk) -> None:
-            for number in range(500):
+            for number in range(200):
                 await self.refused(desk, PULL, f"repository:{'x' * 50}{number}:pull")
 
         at_desk(server, work)
