@@ -38,7 +38,7 @@ from reaper.registry.errors import (
 )
 from reaper.registry.exchange import MAX_ERROR, Exchange
 from reaper.registry.failures import TRANSPORT_ERRORS, transport_error
-from reaper.registry.listing import MAX_LISTING, Pages, PageSizes, pages
+from reaper.registry.listing import MAX_LISTING, Pages, PageSizes, left_out_by_pages, pages
 from reaper.registry.options import RegistryOptions
 from reaper.registry.products.base import Product
 from reaper.registry.products.find import ProductFinder
@@ -154,9 +154,13 @@ class RegistryClient:
     async def repositories(self) -> AsyncIterator[str]:
         """Yield what the catalog names, each once. Not all of it need be a repository's name.
 
+        With them come those that distribution leaves out between two pages.
+
         Raises:
             UnsupportedError: the registry has no catalog.
         """
+        turned, ends = 0, list[str]()
+        listed: set[str] = set()
         async for page in pages(
             self._exchange,
             self._answers,
@@ -165,8 +169,21 @@ class RegistryClient:
             key="repositories",
             sizes=self._page_sizes,
         ):
+            turned += 1
+            ends += page[-1:]
+            listed.update(page)
             for name in page:
                 yield name
+        for name in left_out_by_pages(ends if turned > 1 else (), listed):
+            if await self._has_tags(name):
+                yield name
+
+    async def _has_tags(self, repository: str) -> bool:
+        """Tell whether there is such a repository, which this login may read, with tags."""
+        try:
+            return bool(await self.tags(repository))
+        except (NotFoundError, AuthenticationError, DeniedError):
+            return False
 
     async def has_catalog(self) -> bool:
         """Tell whether the registry lists its repositories to this login."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Iterable
+from urllib.parse import quote
 
+from reaper.core.reference import is_repository
 from reaper.registry.answers import Answers
 from reaper.registry.errors import NotFoundError, ProtocolError, TooLargeError, UnsupportedError
 from reaper.registry.exchange import Exchange
@@ -63,6 +65,22 @@ class PageSizes:
         return min(self._given.values(), default=None)
 
 
+def left_out_by_pages(ends: Iterable[str], listed: Container[str]) -> list[str]:
+    """Return which repositories a catalog may lack whose pages ``ends`` end with.
+
+    Distribution walks through some of a repository's children before it names the repository itself, and
+    begins the next page behind the last name: ``app`` is lost when a page ends with ``app/0-base``.
+    """
+    found = set()
+    for end in ends:
+        parent = end.rpartition("/")[0]
+        while parent:
+            if is_repository(parent) and parent not in listed:
+                found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return sorted(found)
+
+
 async def pages(
     exchange: Exchange, answers: Answers, path: str, *, scope: str, key: str, sizes: PageSizes
 ) -> AsyncIterator[list[str]]:
@@ -102,3 +120,6 @@ async def pages(
         known.update(new)
         yield new
         url = answer.next_page
+        if url is None and key == "repositories" and new and len(names) == size:
+            # Where the next is one with others below it, distribution 2.8 forgets to say that there is more.
+            url = f"{exchange.url}{path}?n={size}&last={quote(names[-1], safe='')}"
