@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,15 +50,18 @@ def register(app: typer.Typer) -> None:
                 store, key = opened.store, opened.key
                 async with writing(store, key, "restore", utc_now) as lock:
                     await opened.client.ping()
-                    await settle(opened.client, store, registry=key, clock=utc_now, may_write=lock.check)
+                    settled = await settle(
+                        opened.client, store, registry=key, clock=utc_now, may_write=lock.check
+                    )
+                    results = list(_finished(store, settled, reference, run))
                     wanted = _wanted(store, key, reference, run)
-                    if not wanted:
+                    if not wanted and not results:
                         raise ReaperError(
                             f"nothing to restore for {reference or run}",
                             hint="`reaper runs` lists what was deleted; a collection ends the time to undo",
                         )
                     entries = with_parts(wanted, store.journal.undoable(key))
-                    results = await restore(opened.client, store, entries, clock=utc_now, force=force)
+                    results += await restore(opened.client, store, entries, clock=utc_now, force=force)
                     results = [await _proven(opened, result) for result in results]
             _show(common, results)
             if any(result.restored for result in results):
@@ -88,6 +92,31 @@ async def _proven(opened: Session, result: RestoreResult) -> RestoreResult:
         return result
     detail = f"it is back, but cannot be pulled: {'; '.join(problems)}"
     return replace(result, restored=False, detail=detail)
+
+
+def _finished(
+    store: Store, settled: Iterable[JournalEntry], reference: str | None, run: str | None
+) -> Iterator[RestoreResult]:
+    """Yield what is meant and was put back just now, because an earlier restore of it was cut short."""
+    from reaper.core.reference import parse_reference
+    from reaper.store import State
+    from reaper.sweep import RestoreResult
+
+    for entry in settled:
+        now = store.journal.get(entry.id)
+        if now is None or now.state is not State.RESTORED:
+            continue
+        if reference is None:
+            meant = entry.run_id == store.runs.get(run or "").id
+        else:
+            named = parse_reference(reference)
+            meant = (
+                entry.repository == named.repository
+                and named.tag in (None, *entry.tags)
+                and named.digest in (None, entry.digest)
+            )
+        if meant:
+            yield RestoreResult(now, True, entry.tags, "an interrupted restore was finished")
 
 
 def _wanted(store: Store, key: str, reference: str | None, run: str | None) -> list[JournalEntry]:

@@ -41,12 +41,13 @@ class State(StrEnum):
 #: In an entry's ``plan``: the digests that were to be deleted after it, its children and referrers.
 PARTS: Final = "parts"
 
-#: The states from which each state may be reached. A restore that fails goes back to deleted.
+#: The states from which each state may be reached. A restore that fails goes back to deleted; one that is cut
+#: short is begun again.
 _FROM: Final[Mapping[State, frozenset[State]]] = {
     State.PENDING: frozenset(),
     State.DELETED: frozenset({State.PENDING, State.RESTORING}),
     State.CANCELLED: frozenset({State.PENDING}),
-    State.RESTORING: frozenset({State.DELETED}),
+    State.RESTORING: frozenset({State.DELETED, State.RESTORING}),
     State.RESTORED: frozenset({State.RESTORING}),
     State.COLLECTED: frozenset({State.DELETED, State.RESTORING}),
 }

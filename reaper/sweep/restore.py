@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -23,6 +24,9 @@ from reaper.sweep.memory import put_back
 from reaper.sweep.put import put
 
 _log = structlog.get_logger(__name__)
+
+#: Why nothing at all can be put back for the time being.
+_NOT_NOW: Final = (UnreachableError, AuthenticationError, ReadOnlyRegistryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,8 @@ async def restore(
     refuses (a collection swept its blobs) is reported, and the others go on.
 
     Raises:
-        UnreachableError, AuthenticationError, ReadOnlyRegistryError: none can be put back now. What was
-            begun is closed by the next start, and can be restored then.
+        UnreachableError, AuthenticationError, ReadOnlyRegistryError: none can be put back now. The next
+            start does it.
         StoreError: the journal could not be read or written.
     """
     # A plan deletes parents first, so the reverse of the journal's order is the order to push in.
@@ -81,6 +85,11 @@ async def restore(
     waiting = ordered
     failed: dict[int, str] = {}
     while waiting:
+        for entry in waiting:
+            # All of them first: should this be cut short, the next start has to finish the whole.
+            await asyncio.to_thread(
+                store.journal.mark, entry.id, State.RESTORING, clock(), None, tags=entry.tags
+            )
         failed = await _push(client, store, waiting, clock)
         # More than one run may have deleted an index and its parts, in any order: the refused come again.
         again = [entry for entry in waiting if entry.id in failed]
@@ -102,10 +111,9 @@ async def _push(
     """Push the manifests by digest; return why those that were refused were."""
     refused = {}
     for entry in entries:
-        await asyncio.to_thread(store.journal.mark, entry.id, State.RESTORING, clock(), None, tags=entry.tags)
         try:
             await put(client, entry.repository, entry.digest, entry.content, entry.media_type)
-        except (UnreachableError, AuthenticationError, ReadOnlyRegistryError):
+        except _NOT_NOW:
             raise
         except RegistryError as error:
             refused[entry.id] = error.message
@@ -125,6 +133,8 @@ async def _restore_tags(
                 continue
             await put(client, entry.repository, tag, entry.content, entry.media_type)
             done.append(tag)
+    except _NOT_NOW:
+        raise
     except RegistryError as error:
         await asyncio.to_thread(store.journal.mark, entry.id, State.DELETED, clock(), error.message)
         return RestoreResult(entry, False, tuple(done), error.message)

@@ -1,4 +1,4 @@
-"""Closes what a crash left open in the journal, by asking the registry what really happened."""
+"""Finishes or closes what a crash left open in the journal, by asking the registry what really happened."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import structlog
 
 from reaper.registry import RegistryClient
 from reaper.store import Action, JournalEntry, State, Store
-from reaper.sweep.memory import put_back
 from reaper.sweep.placeholder import finish
+from reaper.sweep.restore import restore
 
 _log = structlog.get_logger(__name__)
 
@@ -28,52 +28,30 @@ async def settle(
 
     A delete that was journaled but whose answer never came either happened (the manifest is gone: it can be
     restored) or did not (the manifest is there: the entry is closed, the next plan decides anew). A tag that
-    is on a placeholder is taken off with it; ``may_write`` is called before that, and may forbid it.
+    is on a placeholder is taken off with it. What was being put back is put back: somebody needs it, be it a
+    person or a tag that came during its delete. ``may_write`` is called before the registry is changed, and
+    may forbid it.
 
     Raises:
         RegistryError: the registry could not be asked; nothing may be deleted before it can.
     """
-    settled = []
     journal = store.journal
-    open_entries = await asyncio.to_thread(journal.pending, registry)
-    open_entries += await asyncio.to_thread(journal.restoring, registry)
-    for entry in open_entries:
-        if entry.state is State.PENDING:
-            await finish(client, entry, may_write)
-        gone = await _is_gone(client, entry)
-        if gone:
+    begun = await asyncio.to_thread(journal.pending, registry)
+    for entry in begun:
+        await finish(client, entry, may_write)
+        if await _is_gone(client, entry):
             state, note = State.DELETED, None
-        elif entry.state is State.RESTORING:
-            state, note = State.RESTORED, "settled after an interruption: it is back"
-            await asyncio.to_thread(put_back, store, entry, await _tags_on(client, entry), clock())
         else:
             state, note = State.CANCELLED, "settled after an interruption: it is still there"
         await asyncio.to_thread(journal.mark, entry.id, state, clock(), note)
         _log.info("journal_settled", repository=entry.repository, digest=entry.digest, state=state)
-        settled.append(entry)
-    return settled
+    restoring = await asyncio.to_thread(journal.restoring, registry)
+    if restoring:
+        may_write()
+        await restore(client, store, restoring, clock=clock)
+    return [*begun, *restoring]
 
 
 async def _is_gone(client: RegistryClient, entry: JournalEntry) -> bool:
-    if entry.action is Action.UNTAG:
-        resolved = await client.head(entry.repository, entry.tags[0])
-        return resolved is None
-    if await client.head(entry.repository, entry.digest) is None:
-        return True
-    if entry.state is not State.RESTORING:
-        return False
-    # A restore puts the tags back last: without all of them it is not done.
-    for tag in entry.tags:
-        if await client.head(entry.repository, tag) is None:
-            return True
-    return False
-
-
-async def _tags_on(client: RegistryClient, entry: JournalEntry) -> list[str]:
-    """Return the entry's tags that are on its digest."""
-    found = []
-    for tag in entry.tags:
-        held = await client.head(entry.repository, tag)
-        if held is not None and held.digest == entry.digest:
-            found.append(tag)
-    return found
+    reference = entry.tags[0] if entry.action is Action.UNTAG else entry.digest
+    return await client.head(entry.repository, reference) is None

@@ -25,6 +25,7 @@ ALLOWED = {
     (State.PENDING, State.CANCELLED),
     (State.DELETED, State.RESTORING),
     (State.DELETED, State.COLLECTED),
+    (State.RESTORING, State.RESTORING),
     (State.RESTORING, State.RESTORED),
     (State.RESTORING, State.DELETED),
     (State.RESTORING, State.COLLECTED),

@@ -69,18 +69,8 @@ class TestDelete:
 
 
 class TestRestore:
-    @pytest.mark.parametrize(
-        ("back", "state"),
-        [
-            ([], State.DELETED),
-            (["by digest"], State.DELETED),
-            (["by digest", "old"], State.DELETED),
-            (["by digest", "old", "older"], State.RESTORED),
-        ],
-    )
-    def test_is_done_when_its_last_tag_is_back(
-        self, pusher: Pusher, on: On, back: list[str], state: State
-    ) -> None:
+    @pytest.mark.parametrize("back", [[], ["by digest"], ["by digest", "old"], ["by digest", "old", "older"]])
+    def test_is_finished_wherever_it_was_cut_short(self, pusher: Pusher, on: On, back: list[str]) -> None:
         pusher.push(REPOSITORY, OLD, "old", "older")
 
         async def work(field: Field) -> None:
@@ -90,9 +80,7 @@ class TestRestore:
             for reference in back:
                 reference = OLD.digest if reference == "by digest" else reference
                 pusher.push_manifest(REPOSITORY, reference, OLD.body, OLD.media_type)
-            assert await settled(field) == [state]
-            if state is State.DELETED:
-                await restore(field.client, field.store, field.undoable(), clock=field.clock)
+            assert await settled(field) == [State.RESTORED]
             again = await field.look()
             assert again.manifests[OLD.digest].first_seen == START + timedelta(days=1)
             assert {tag.first_seen for tag in again.tags.values()} == {START + timedelta(days=1)}
@@ -100,7 +88,7 @@ class TestRestore:
         on(work)
         same(pusher, OLD, "old", "older")
 
-    def test_of_an_index_whose_child_was_back_already(self, pusher: Pusher, on: On) -> None:
+    def test_of_an_index_and_its_child(self, pusher: Pusher, on: On) -> None:
         child = build_image(seed="child")
         index = build_index([child])
         pusher.push(REPOSITORY, index, "old")
@@ -109,12 +97,39 @@ class TestRestore:
             await field.clean()
             for entry in field.undoable():
                 field.store.journal.mark(entry.id, State.RESTORING, field.now)
-            pusher.push(REPOSITORY, child)
-            assert await settled(field) == [State.DELETED, State.RESTORED]
-            await restore(field.client, field.store, field.undoable(), clock=field.clock)
+            assert await settled(field) == [State.RESTORED, State.RESTORED]
 
         on(work)
         same(pusher, index, "old")
+
+    def test_leaves_a_tag_where_somebody_has_put_it_meanwhile(self, pusher: Pusher, on: On) -> None:
+        pusher.push(REPOSITORY, OLD, "old")
+
+        async def work(field: Field) -> None:
+            await field.clean()
+            (entry,) = field.undoable()
+            field.store.journal.mark(entry.id, State.RESTORING, field.now)
+            pusher.push(REPOSITORY, NEW, "old")
+            assert await settled(field) == [State.RESTORED]
+
+        on(work)
+        same(pusher, NEW, "old")
+
+    def test_of_what_the_registry_refuses_is_closed(self, pusher: Pusher, on: On) -> None:
+        child = build_image(seed="child")
+        index = build_index([child])
+        pusher.push(REPOSITORY, index, "old")
+
+        async def work(field: Field) -> None:
+            await field.clean()
+            entries = {entry.digest: entry for entry in field.undoable()}
+            # Its child is not put back, so the registry does not take it.
+            field.store.journal.mark(entries[index.digest].id, State.RESTORING, field.now)
+            assert set(await settled(field)) == {State.DELETED}
+            (refused,) = [entry for entry in field.undoable() if entry.digest == index.digest]
+            assert refused.error is not None
+
+        on(work)
 
 
 def test_a_registry_that_does_not_answer_settles_nothing(pusher: Pusher, on: On) -> None:
