@@ -19,10 +19,8 @@ from reaper.inventory import IncompleteError, Inventory
 from reaper.judging import Judgement, judge
 from reaper.progress import Progress, silent
 from reaper.registry import RegistryClient, RegistryError
-from reaper.repositories import Repositories, check_selected
+from reaper.repositories import AT_ONCE, Repositories, check_selected
 from reaper.store import Store
-
-REPOSITORIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Comparison:
         for name, error in invalid.items():
             yield RepositoryComparison(name, errors=(error,))
         done = 0
-        async with aclosing(in_order(names, self._compare, limit=REPOSITORIES_AT_ONCE)) as compared:
+        async with aclosing(in_order(names, self._compare, limit=AT_ONCE)) as compared:
             async for found in compared:
                 done += 1
                 self._progress("read", done, len(names))

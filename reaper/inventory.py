@@ -15,6 +15,7 @@ from reaper.core.errors import ReaperError
 from reaper.core.guard import check_listing
 from reaper.core.manifest import (
     IMAGE_CONFIGS,
+    MAX_DEPTH,
     ImageConfig,
     Kind,
     Manifest,
@@ -34,8 +35,6 @@ from reaper.store import CachedManifest, RepositoryRecord, Store
 
 _log = structlog.get_logger(__name__)
 
-#: Indexes of indexes are allowed, but nobody nests them deeper than this on purpose.
-MAX_DEPTH = 8
 _UNREAD = ImageConfig()
 _TOO_DEEP = f"an index is nested more than {MAX_DEPTH} deep"
 

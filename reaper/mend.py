@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from reaper.core.manifest import ManifestError, parse_manifest
+from reaper.core.manifest import MAX_DEPTH, ManifestError, parse_manifest
 from reaper.registry import RegistryClient, RegistryError
 from reaper.store import CachedManifest, Store
 from reaper.sweep.put import put
-from reaper.verify import MAX_DEPTH, Damage
+from reaper.verify import Damage
 
 _log = structlog.get_logger(__name__)
 

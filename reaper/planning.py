@@ -23,11 +23,8 @@ from reaper.judging import judge
 from reaper.registry import RegistryClient, RegistryError
 from reaper.report.build import repository_report, unread_report
 from reaper.report.spool import SpooledRepository
-from reaper.repositories import check_selected
+from reaper.repositories import AT_ONCE, check_selected
 from reaper.store import Store
-
-#: How many repositories are read at once; each asks for its tags side by side as well.
-REPOSITORIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class Planner:
         for warning in self._in_use.warnings:
             self._books.note(warning)
         done = 0
-        async with aclosing(in_order(names, self._repository, limit=REPOSITORIES_AT_ONCE)) as readings:
+        async with aclosing(in_order(names, self._repository, limit=AT_ONCE)) as readings:
             async for entry in readings:
                 done += 1
                 if entry is not None:

@@ -19,6 +19,8 @@ from reaper.registry import AuthenticationError, DeniedError, RegistryClient, Un
 
 HINT: Final = "name the repositories under registries[].repositories: names, a file or a command"
 CATALOG: Final = "the catalog"
+#: How many repositories are worked on side by side, so that small ones do not wait for each answer in turn.
+AT_ONCE: Final = 8
 #: So many invalid names are reported one by one.
 _SHOWN: Final = 20
 

@@ -14,15 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reaper.concurrency import collect, in_order
-from reaper.core.manifest import Descriptor, Manifest, ManifestError, parse_manifest
+from reaper.core.manifest import MAX_DEPTH, Descriptor, Manifest, ManifestError, parse_manifest
 from reaper.progress import Progress, silent
 from reaper.registry import NotFoundError, ProtocolError, RegistryClient, RegistryError, TruncatedError
-from reaper.repositories import Repositories
+from reaper.repositories import AT_ONCE, Repositories
 
-#: How many repositories are looked at side by side, so that small ones do not wait for each answer in turn.
-REPOSITORIES_AT_ONCE: Final = 8
-#: Indexes of indexes are allowed; nobody nests them deeper than this on purpose.
-MAX_DEPTH: Final = 8
 _ATTEMPTS: Final = 3
 
 # Layers that stay with their publisher: image-spec 1.1, layer.md, "Non-Distributable Layers". Clients fetch
@@ -140,7 +136,7 @@ async def verify_each(
         return await verification.run()
 
     progress("verify", 0, len(names))
-    async with aclosing(in_order(names, check, limit=min(REPOSITORIES_AT_ONCE, concurrency))) as checks:
+    async with aclosing(in_order(names, check, limit=min(AT_ONCE, concurrency))) as checks:
         done = 0
         async for result in checks:
             done += 1

@@ -28,10 +28,10 @@ from devtools.images import (
 from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
-from reaper.core.manifest import DOCKER_SCHEMA1_SIGNED, Kind
+from reaper.core.manifest import DOCKER_SCHEMA1_SIGNED, MAX_DEPTH, Kind
 from reaper.core.reference import digest_of
 from reaper.core.snapshot import Snapshot
-from reaper.inventory import MAX_DEPTH, IncompleteError, Inventory
+from reaper.inventory import IncompleteError, Inventory
 from reaper.registry import RegistryClient
 from reaper.store import Store, open_store
 from tests.registry.fake import Fake, with_fake

@@ -35,6 +35,8 @@ CREATED_ANNOTATION: Final = "org.opencontainers.image.created"
 
 #: distribution-spec 1.1, "Pushing Manifests": registries should refuse larger ones, and so does reaper.
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
+#: Indexes of indexes are allowed; nobody nests them deeper than this on purpose.
+MAX_DEPTH: Final = 8
 #: Children of an index, or layers of an image: more than anybody lists on purpose.
 MAX_LISTED: Final = 10_000
 # Objects and lists in one document. Each takes far more memory than the two bytes it is written with.
