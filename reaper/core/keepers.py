@@ -238,37 +238,52 @@ def _plus(time: datetime, duration: timedelta) -> datetime:
 
 def _pulled(condition: KeepPulledWithin, candidate: Candidate, context: Context) -> Finding:
     duration, shown = condition.duration, format_duration(condition.duration)
+    last = candidate.pulled
+    idle = _plus(last.time, duration) if last is not None else context.now
+    expiry, doubt = _no_pull_is_known(idle, duration, context)
     seen = f"no pull in {shown}"
-    if candidate.pulled is not None:
-        ends = _plus(candidate.pulled.time, duration)
-        keeps = context.now < ends
-        age = describe_age(context.now - candidate.pulled.time)
-        seen = f"pulled {age} ago ({candidate.pulled.origin}), {_relation(keeps=keeps)} {shown}"
+    if last is not None:
+        keeps = context.now < idle
+        age = describe_age(context.now - last.time)
+        seen = f"pulled {age} ago ({last.origin}), {_relation(keeps=keeps)} {shown}"
         if keeps:
-            return Finding(keeps=True, saw=seen, expires_at=ends)
+            return Finding(keeps=True, saw=seen, expires_at=expiry)
     # Whether there was another pull since is known only while somebody tells of pulls.
-    since, why = _pulls_known(context, duration)
-    if since is None:
-        return Finding(keeps=True, saw=f"pull times unknown: {why}")
-    ends = _plus(since, duration)
-    if context.now < ends:
-        saw = f"pulls are known only since {since:%Y-%m-%d %H:%M:%SZ}, less than {shown}"
-        return Finding(keeps=True, saw=saw, expires_at=ends)
+    if expiry is None or context.now < expiry:
+        return Finding(keeps=True, saw=doubt, expires_at=expiry)
     return Finding(keeps=False, saw=seen)
 
 
-def _pulls_known(context: Context, duration: timedelta) -> tuple[datetime | None, str]:
-    """Return since when no pull is missed, or None and why that is.
+def _no_pull_is_known(idle: datetime, duration: timedelta, context: Context) -> tuple[datetime | None, str]:
+    """Return from when on it is known, by time alone, that an image was not pulled for the ``duration``.
 
-    A product that has shown no pull of anything for the whole ``duration`` may have stopped to note them.
+    ``idle`` is when its last pull is that long ago. None: by time alone it never is. With it comes why it is
+    not known now.
+
+    Notifications tell of every pull since they began. A product does since it was first asked, unless it
+    has shown no pull of anything for the whole ``duration``: it may have stopped to note them.
     """
-    known, product = context.pulls_tracked_since, context.product
-    if product is None or product.pulls_since is None:
-        return known, "the registry sends reaper no pull notifications"
-    if product.latest_pull is None or _plus(product.latest_pull, duration) <= context.now:
-        shown = format_duration(duration)
-        return known, f"{product.name} shows no pull of anything in {shown}: does it note pulls?"
-    return min(known or product.pulls_since, product.pulls_since), ""
+    known: list[datetime] = []
+    since, shown = context.pulls_tracked_since, format_duration(duration)
+    doubt = "pull times unknown: the registry sends reaper no pull notifications"
+    if since is not None:
+        known.append(max(idle, _plus(since, duration)))
+    product = context.product
+    if product is not None and product.pulls_since is not None:
+        end = max(idle, _plus(product.pulls_since, duration))
+        heard = _plus(product.latest_pull, duration) if product.latest_pull is not None else context.now
+        if heard > max(end, context.now):
+            known.append(end)
+        if heard > context.now:
+            since = min(since or product.pulls_since, product.pulls_since)
+        elif since is None:
+            shows = f"{product.name} shows no pull of anything in {format_duration(duration)}"
+            doubt = f"pull times unknown: {shows}: does it note pulls?"
+    if since is not None:
+        doubt = (
+            f"pulls are known only since {since:%Y-%m-%d %H:%M:%SZ}, less than {format_duration(duration)}"
+        )
+    return min(known, default=None), doubt
 
 
 _BUCKETS: Mapping[Period, Callable[[datetime], tuple[int, ...]]] = {

@@ -37,7 +37,7 @@ from reaper.core.policy import (
     Rule,
 )
 from reaper.core.selectors import Glob, Regex, Selector, Semver
-from reaper.core.snapshot import ManifestEntry, Snapshot, TagEntry
+from reaper.core.snapshot import ManifestEntry, ProductView, Snapshot, TagEntry
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 REPOSITORY = "team/app"
@@ -87,6 +87,10 @@ _ODD_DATES = (
 past = st.sampled_from([NOW - age for age in _AGES])
 dates = st.sampled_from([*(NOW - age for age in _AGES), *_ODD_DATES * 2])
 maybe_past = st.sampled_from([*[None] * 30, *(NOW - age for age in _AGES)])
+products = st.one_of(
+    st.none(),
+    st.builds(ProductView, st.just("zot"), st.booleans(), maybe_past, maybe_past),
+)
 # What is known of a manifest, and of a tag.
 _KNOWN = st.sampled_from(
     [
@@ -102,7 +106,7 @@ _KNOWN = st.sampled_from(
         "",
     ]
 )
-_KNOWN_OF_TAG = st.sampled_from(["seen", "seen", "seen pulled", "seen event", ""])
+_KNOWN_OF_TAG = st.sampled_from(["seen", "seen", "seen pulled", "seen event", "seen product", ""])
 names = st.one_of(
     st.sampled_from(["latest", "stable", "edge"]),
     st.builds("{}-{}".format, st.sampled_from(["main", "dev"]), st.integers(0, 12)),
@@ -170,6 +174,7 @@ def snapshots(draw: st.DrawFn, *, known: bool = True) -> Snapshot:
         missing=frozenset({manifest("missing").digest}),
         inventoried_since=draw(maybe_past),
         pulls_tracked_since=draw(maybe_past),
+        product=draw(products) if known else None,
     )
 
 
@@ -185,6 +190,7 @@ def _entries(draw: st.DrawFn, of: Manifest, tagged: set[str], *, known: bool) ->
         pushed_event=draw(past) if "event" in what else None,
         product_pushed=draw(past) if "product" in what else None,
         pulled=draw(past) if "pulled" in what else None,
+        product_pulled=draw(past) if "product pulled" in what else None,
     )
 
 
@@ -196,6 +202,7 @@ def _tags(draw: st.DrawFn, name: str, to: str, *, known: bool) -> TagEntry:
         to,
         first_seen=draw(past) if "seen" in what else None,
         pushed_event=draw(past) if "event" in what else None,
+        product_pushed=draw(past) if "product" in what else None,
         pulled=draw(past) if "pulled" in what else None,
     )
 
