@@ -277,12 +277,10 @@ def _no_pull_is_known(idle: datetime, duration: timedelta, context: Context) -> 
         if heard > context.now:
             since = min(since or product.pulls_since, product.pulls_since)
         elif since is None:
-            shows = f"{product.name} shows no pull of anything in {format_duration(duration)}"
-            doubt = f"pull times unknown: {shows}: does it note pulls?"
+            why = f"{product.name} shows no pull of anything in {shown}: does it note pulls?"
+            doubt = f"pull times unknown: {why}"
     if since is not None:
-        doubt = (
-            f"pulls are known only since {since:%Y-%m-%d %H:%M:%SZ}, less than {format_duration(duration)}"
-        )
+        doubt = f"pulls are known only since {since:%Y-%m-%d %H:%M:%SZ}, less than {shown}"
     return min(known, default=None), doubt
 
 
