@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from reaper.core.policy import KeepPulledWithin
+from reaper.core.policy import KeepNewest, KeepPulledWithin, Order
 from reaper.core.product_times import EARLIEST, MAX_SKEW, DigestTime, RepositoryTimes, TagTime
 from reaper.core.retention import TagDecision
 from reaper.core.snapshot import ProductView, Snapshot
@@ -104,6 +104,19 @@ class TestPushes:
         assert pushed(silent, silent.tags["a"]) == Moment(ago("30d"), Source.CONFIG)
         unseen = replace(self.known, tags={"a": replace(self.known.tags["a"], first_seen=None)})
         assert pushed(unseen, unseen.tags["a"]) == Moment(ago("30d"), Source.CONFIG)
+
+    def test_a_signature_of_which_it_does_not_say_is_no_older_than_its_build(self) -> None:
+        """Else what was signed again this morning would go with the image of last year."""
+        subject, signature = image("subject", "90d", seen="10d"), image("signature", "2h", seen="10d")
+        name = subject.digest.replace(":", "-") + ".sig"
+        look = replace(snapshot({"v1": subject, name: signature}, first_inventory="10d"), product=HARBOR)
+        none = policy(KeepNewest(1, Order.SEMVER), minimum_age="24h")
+        decision = judge(look, none).tags[name]
+        built = "2026-06-15 10:00:00Z (created in config)"
+        assert decision.reason == f"minimum-age: pushed 2h ago, {built}, younger than 1d"
+        old = replace(look.manifests[signature.digest], config_created=ago("25h"))
+        look = replace(look, manifests={**look.manifests, signature.digest: old})
+        assert judge(look, none).tags[name].decision == "expire"
 
 
 class TestPulls:
