@@ -125,6 +125,7 @@ class Capabilities:
             await self._look_product(),
             await self._remembered(Name.DELETES),
             await self._look_untag(),
+            await self._remembered(Name.UNDO),
             await self._look_referrers(repository),
             await self._look_catalog(),
             self._look_page_size(),

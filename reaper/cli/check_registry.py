@@ -84,7 +84,7 @@ def _said(capability: Capability) -> str:
     from reaper.core.capabilities import How, Name
 
     if capability.value is None:
-        first_run = capability.name in (Name.DELETES, Name.UNTAG)
+        first_run = capability.name in (Name.DELETES, Name.UNTAG, Name.UNDO)
         return "unknown until the first real run" if first_run else "unknown"
     how = "the product" if capability.how is How.PRODUCT else capability.how.value
     if capability.how is How.UNKNOWN:

@@ -30,6 +30,7 @@ class Name(StrEnum):
     PRODUCT = "product"
     DELETES = "deletes"
     UNTAG = "delete by tag"
+    UNDO = "undo"
     REFERRERS = "referrers API"
     CATALOG = "catalog"
     PAGE_SIZE = "page size"
@@ -151,8 +152,8 @@ class Untagging(StrEnum):
     NEVER = "never"
 
 
-#: What is remembered of `Name.UNTAG`: UNSAFE where the registry said that it can delete a tag alone, and then
-#: deleted the manifest as well.
+#: What is remembered of `Name.UNTAG` and `Name.UNDO`. UNSAFE, of the first: the registry said that it can
+#: delete a tag alone, and then deleted the manifest as well.
 YES: Final = "yes"
 NO: Final = "no"
 UNSAFE: Final = "unsafe"

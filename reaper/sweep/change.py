@@ -25,6 +25,7 @@ from reaper.registry import (
 from reaper.store import Action as JournalAction
 from reaper.store import NewEntry, State, Store
 from reaper.store.capabilities import recall, remember
+from reaper.sweep.finality import Finality
 from reaper.sweep.placeholder import EMPTY, PLACEHOLDER, Placeholder, move_back, new_placeholder, remove
 from reaper.sweep.product_pushes import ProductPushes
 from reaper.sweep.put import put
@@ -48,7 +49,7 @@ class Site:
     """Where changes are made, by which run. ``may_write`` raises when the right to make any is gone.
 
     ``planned_at`` is when the registry was looked at for the plan, None where that is not known.
-    ``product_pushes``: who else knows of pushes besides events.
+    ``product_pushes``: who else knows of pushes besides events. ``finality`` learns from each delete.
     """
 
     client: RegistryClient
@@ -59,6 +60,7 @@ class Site:
     may_write: Callable[[], None]
     planned_at: datetime | None = None
     product_pushes: ProductPushes | None = None
+    finality: Finality | None = None
 
     async def pushed_since(self, repository: str, digests: Collection[str]) -> dict[str, str]:
         """Return the tags that were put on the digests since the plan was made, as far as anybody tells.
@@ -299,6 +301,8 @@ class Change:
         if lost or needing:
             cause = f"tag {lost[0]} was put on it" if lost else f"tag {needing[0]} came to need it"
             await self._put_back(raw, lost, f"{cause} during the delete")
+        if self._site.finality is not None:
+            await self._site.finality.look(self._repository, raw)
 
     async def _check_untagged(self, raw: RawManifest) -> None:
         """Undo the deletion of a tag where the registry has deleted its manifest, with all tags, instead."""

@@ -16,6 +16,7 @@ from reaper.core.plan import Action, RepositoryPlan, Step
 from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError, RegistryClient, RegistryError
 from reaper.store import Store
 from reaper.sweep.change import AbsentError, Change, Site
+from reaper.sweep.finality import Finality
 from reaper.sweep.last_look import LastLook
 from reaper.sweep.memory import remembered
 from reaper.sweep.product_pushes import ProductPushes
@@ -67,7 +68,17 @@ class Sweeper:
         planned_at: datetime | None = None,
     ) -> None:
         pushes = ProductPushes(client, freshness=freshness)
-        self._site = Site(client, store, registry, run_id, clock, may_write, planned_at, pushes)
+        self._site = Site(
+            client,
+            store,
+            registry,
+            run_id,
+            clock,
+            may_write,
+            planned_at,
+            pushes,
+            Finality(client, store, registry, clock),
+        )
         self._concurrency = concurrency
         self._freshness = freshness
 

@@ -16,6 +16,7 @@ def test_a_run_and_its_undo(scenario: Scenario) -> None:
     ran = scenario.reaper("run", "-vv", "--format=json")
     assert ran.code == 0, ran.err
     assert ran.report["summary"]["deleted_manifests"] == 1
+    assert ("deletes_are_final" in ran.err) is not scenario.target.product.undoes
     scenario.holds({"new": digests["new"]}, gone=[digests["old"]])
     restored = scenario.reaper("restore", f"{scenario.repository}:old")
     if scenario.target.product.undoes:
