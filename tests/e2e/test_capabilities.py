@@ -122,18 +122,3 @@ def test_deletes_that_are_disabled_are_remembered(
     shared_digest(site)
     assert site.reaper("run").code == 1
     assert capabilities(site)["deletes"] == ("disabled", "remembered")
-
-
-def test_check_makes_no_database(site: Site, tmp_path: Path) -> None:
-    site.rules("[{tags: 'keep*', keep: all}]")
-    assert capabilities(site)["catalog"] == ("yes", "probed")
-    assert not list(tmp_path.glob("*.db"))
-
-
-@pytest.mark.parametrize("value", ["yes", "native", True])
-def test_a_wrong_word_is_told(site: Site, value: object) -> None:
-    site.rules("[{tags: 'keep*', keep: all}]")
-    site.settings["registries"][0]["untag"] = value
-    ended = site.reaper("check")
-    assert ended.code == 2
-    assert "expected auto, alone, placeholder or never" in ended.err
