@@ -108,8 +108,8 @@ class Capabilities:
         if can is None:
             # Nothing can be deleted now, and a placeholder could not be either.
             return Untag.NO
-        await self._remember(Name.UNTAG, YES if can else NO)
-        return untag(self._wanted.untag, await self.product(), await self._recall(Name.UNTAG))[0]
+        known = await self._remember(Name.UNTAG, YES if can else NO)
+        return untag(self._wanted.untag, await self.product(), known)[0]
 
     async def deletes(self, allowed: bool) -> None:
         """Note whether the registry has deleted something, or has refused to."""
@@ -201,11 +201,11 @@ class Capabilities:
             return None
         return await asyncio.to_thread(recall, self._store.observations, self._client.url, name)
 
-    async def _remember(self, name: Name, value: str) -> None:
-        if self._store is None:
-            return
+    async def _remember(self, name: Name, value: str) -> Remembered:
         known = Remembered(value, self._clock(), await self._named())
-        await asyncio.to_thread(remember, self._store.observations, self._client.url, name, known)
+        if self._store is not None:
+            await asyncio.to_thread(remember, self._store.observations, self._client.url, name, known)
+        return known
 
     async def _named(self) -> str:
         """Return the product and its version; what another one could do says nothing of this one."""
