@@ -40,6 +40,8 @@ UNKNOWN, CAN, CANNOT = None, Recognised("zot"), Recognised("harbor")
         ("reg.example", {"GitLab-Container-Registry-Version": "4.13.0-gitlab"}, "gitlab 4.13.0-gitlab"),
         ("reg.example", {"server": "Nexus/3.68.1-02 (OSS)"}, "nexus 3.68.1-02"),
         ("reg.example", {"X-JFrog-Version": "Artifactory/7.84.10 78410900"}, "artifactory 7.84.10"),
+        ("reg.example", {"Server": "Nexus/next (OSS)"}, "nexus"),
+        ("reg.example", {"Server": "Nexus/3.é (OSS)"}, "nexus"),
         ("reg.example", {"Server": "nginx/1.25"}, None),
     ],
 )

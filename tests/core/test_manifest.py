@@ -22,6 +22,7 @@ from reaper.core.manifest import (
     Kind,
     Manifest,
     ManifestError,
+    kind_of,
     parse_config,
     parse_manifest,
     parse_time,
@@ -79,6 +80,12 @@ def test_a_cache_lists_layers_where_an_index_has_manifests() -> None:
     found = parse({"manifests": [descriptor("layer"), descriptor("image", OCI_MANIFEST)]}, OCI_INDEX)
     assert [child.digest for child in found.children] == [digest("image")]
     assert [blob.digest for blob in found.blobs] == [digest("layer")]
+
+
+def test_the_kind_is_told_by_the_content_type() -> None:
+    assert kind_of(f"{OCI_INDEX.upper()} ; charset=utf-8") is Kind.INDEX
+    assert kind_of(DOCKER_SCHEMA1_SIGNED) is Kind.SCHEMA1
+    assert kind_of("application/json") is Kind.UNKNOWN
 
 
 def test_all_that_is_known_of_each_kind() -> None:
