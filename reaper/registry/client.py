@@ -184,6 +184,11 @@ class RegistryClient:
             return bool(await self.tags(repository))
         except (NotFoundError, AuthenticationError, DeniedError):
             return False
+        except RegistryError as error:
+            if error.status != 400:
+                raise
+            # What is above a repository need not be a repository's name: Gitea's OWNER is none.
+            return False
 
     async def has_catalog(self) -> bool:
         """Tell whether the registry lists its repositories to this login."""
