@@ -17,6 +17,10 @@ class UnreachableError(RegistryError):
     """No answer came: the name does not resolve, the connection failed, or a time limit ran out."""
 
 
+class HangUpError(UnreachableError):
+    """The connection stood, and was ended without an answer."""
+
+
 class SilentError(UnreachableError):
     """The registry was not asked: it has not answered for so long that it need not be asked now."""
 

@@ -12,6 +12,7 @@ import aiohttp
 import httpx
 
 from reaper.registry.errors import (
+    HangUpError,
     RegistryError,
     ServerError,
     ThrottledError,
@@ -75,7 +76,8 @@ def transport_error(error: BaseException, url: str, what: str) -> RegistryError:
     system = getattr(cause, "os_error", None) or cause
     reset = isinstance(system, (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError))
     maybe = f"does it ask for a client certificate? {_SHOW}" if parts.scheme == "https" else _OTHER_PORT
-    return UnreachableError(f"{server} cannot be reached: {_reason(cause)}", hint=maybe if reset else None)
+    message = f"{server} cannot be reached: {_reason(cause)}"
+    return HangUpError(message, hint=maybe) if reset else UnreachableError(message)
 
 
 def proxy_error(status: int, server: str) -> RegistryError:

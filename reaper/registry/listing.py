@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Container, Iterable
 from urllib.parse import quote
 
+import httpx
+
 from reaper.core.reference import is_repository
 from reaper.registry.answers import Answers
-from reaper.registry.errors import NotFoundError, ProtocolError, TooLargeError, UnsupportedError
+from reaper.registry.errors import HangUpError, NotFoundError, ProtocolError, TooLargeError, UnsupportedError
 from reaper.registry.exchange import Exchange
 
 #: One page of a listing. A registry may cap what it gives; a larger answer than this is no listing.
@@ -87,12 +89,21 @@ async def pages(
     """Yield the new names on each page; a listing that cannot be read to its end is an error."""
     size = sizes.ask_for(key)
     url: str | None = f"{exchange.url}{path}?n={size}"
-    first = True
+    first, moved = True, False
     track = Pages(f"{exchange.url}{path}")
     known: set[str] = set()
     while url is not None:
         track.turn(url, len(known))
-        answer = await exchange.ask("GET", url, scope=scope, accept="application/json", limit=MAX_LISTING)
+        try:
+            answer = await exchange.ask("GET", url, scope=scope, accept="application/json", limit=MAX_LISTING)
+        except HangUpError:
+            # Where 2.8 only forgets that there is more, 3.1 hangs up: the page has to end elsewhere.
+            if key != "repositories" or moved or size == 1:
+                raise
+            moved, size = True, size - 1
+            url = str(httpx.URL(url).copy_set_param("n", size))
+            continue
+        moved = False
         if answer.status == 400 and first and size > 1:
             # The registry caps the page size, and does not say at what.
             size = max(1, size // 10)
