@@ -31,6 +31,7 @@ from tests.core.generate import digest
 
 OWN = digest("own")
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+MANY = MAX_LISTED + 1
 
 
 def descriptor(seed: str, media_type: str = LAYER, size: int = 7, **more: Any) -> dict[str, Any]:
@@ -166,10 +167,28 @@ def test_limits_to_the_byte() -> None:
     assert parse({"a": [{}] * 49_999 + [[]] * 49_999}, "x/unknown").kind is Kind.UNKNOWN
     with pytest.raises(ManifestError, match="has more than 100000 objects and lists"):
         parse({"a": [{}] * 49_999 + [[]] * 50_000}, "x/unknown")
+    for field, media_type, entry in (
+        ("manifests", OCI_INDEX, blob),
+        ("layers", OCI_MANIFEST, blob),
+        ("fsLayers", DOCKER_SCHEMA1_SIGNED, {"blobSum": OWN}),
+    ):
+        with pytest.raises(ManifestError) as refused:
+            parse({"config": blob if field == "layers" else None, field: [entry] * MANY}, media_type)
+        assert refused.value.message == f"manifest {OWN}: {field} has 10001 entries; the limit is 10000"
     longest = "x" * 255
+    assert (parse(image(artifactType="x")).artifact_type, parse(image(artifactType="")).artifact_type) == (
+        "x",
+        None,
+    )
     assert parse(image(artifactType=longest)).artifact_type == longest
     assert parse(image(artifactType=f"{longest}x")).artifact_type is None
     assert parse_config(json.dumps({"os": "x" * 64}).encode()).platform == "x" * 64
+
+
+def test_a_field_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest(b'{"config":{},"config":{}}', OCI_MANIFEST, OWN)
+    assert refused.value.message == f"manifest {OWN} has a field twice"
 
 
 def test_schema_1_and_the_deprecated_artifact() -> None:
@@ -267,9 +286,6 @@ def test_configs() -> None:
     assert found == ImageConfig(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "linux/arm64/v8")
     for content in (b"", b"[]", b"{}", b"[" * 100_000, b'{"created": 1, "os": ["linux"]}'):
         assert parse_config(content) == ImageConfig()
-
-
-MANY = MAX_LISTED + 1
 
 
 @pytest.mark.parametrize(

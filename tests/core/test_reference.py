@@ -116,6 +116,8 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_durations() -> None:
     assert parse_duration(" 36600d ") == timedelta(days=36_600)
+    with pytest.raises(InvalidInputError, match="longer than a hundred years"):
+        parse_duration(f"{36_600 * 24 * 60 + 1}m")
     shown = {
         "0m": "0s",
         "60s": "1m",
