@@ -282,17 +282,18 @@ class Inventory:
         """Ask the registry's product for its times. Without them things might look older than they are."""
         try:
             product = await self._client.product()
-            if product is None:
-                await self._without_product()
+            reads = product.reads if product else frozenset()
+            if Fact.PUSHED not in reads:
+                await self._check_silence()
+            if product is None or not reads & {Fact.PUSHED, Fact.PULLED}:
+                await asyncio.to_thread(self._store.products.forget, self._registry)
                 return
-            reads = product.reads
-            if reads & {Fact.PUSHED, Fact.PULLED}:
-                told = await product.times(reading.repository)
-                elapsed = timedelta(seconds=time.monotonic() - self._began)
-                reading.times = told.believable(self._now, elapsed)
+            told = await product.times(reading.repository)
         except RegistryError as error:
             reading.problems.append(f"push and pull times: {error} ({WITHOUT})")
             return
+        elapsed = timedelta(seconds=time.monotonic() - self._began)
+        reading.times = told.believable(self._now, elapsed)
         seen = ProductView(
             product.name,
             tells_pushes=Fact.PUSHED in reads,
@@ -301,16 +302,15 @@ class Inventory:
         )
         reading.product = await asyncio.to_thread(self._store.products.look, self._registry, seen)
 
-    async def _without_product(self) -> None:
-        """Note that the registry is no product that reaper knows.
+    async def _check_silence(self) -> None:
+        """Check that no push times were told at the last inventory, unless the settings do without.
 
         Raises:
-            ProtocolError: it was one, and nobody has said that it is one no more.
+            ProtocolError: they were.
         """
         last = await asyncio.to_thread(self._store.products.last, self._registry)
-        if last is not None and self._client.may_be_a_product:
-            raise ProtocolError(f"{self._client.url} was {last.name}, and does not answer as such any more")
-        await asyncio.to_thread(self._store.products.forget, self._registry)
+        if last is not None and last.tells_pushes and self._client.may_be_a_product:
+            raise ProtocolError(f"{self._client.url} told push times as {last.name}, and does not any more")
 
     async def _read_manifests(self, reading: _Reading, roots: set[str], record: RepositoryRecord) -> None:
         """Read ``roots``, which must be there, and everything below them."""

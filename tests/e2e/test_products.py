@@ -189,7 +189,7 @@ def test_a_product_that_is_there_no_more_holds_everything_up_until_a_person_says
         assert tags(site.json("--dry-run"), "app")["old"][0] == "keep"
         zot.is_off = True
         [error] = site.json("--dry-run", code=4)["repositories"][0]["errors"]
-        assert "was zot, and does not answer as such any more" in error
+        assert "told push times as zot, and does not any more" in error
         site.settings["registries"][0]["product"] = "none"
         # What it has told once is remembered: nothing is as old as its build all of a sudden.
         decided = tags(site.json("--dry-run"), "app")["old"]
