@@ -17,7 +17,13 @@ import structlog
 
 from reaper.core.manifest import OCI_MANIFEST
 from reaper.core.reference import digest_of
-from reaper.registry import DeletesDisabledError, ReadOnlyRegistryError, RegistryClient, RegistryError
+from reaper.registry import (
+    Deleted,
+    DeletesDisabledError,
+    ReadOnlyRegistryError,
+    RegistryClient,
+    RegistryError,
+)
 from reaper.store import JournalEntry
 from reaper.sweep.put import put
 
@@ -68,12 +74,13 @@ async def remove(
     Sent again where no answer comes: nobody else needs it, so a late delete does no harm.
 
     Raises:
+        DeletesDisabledError: the registry deletes nothing, whether it says so or not.
         RegistryError: it could not be deleted.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         may_write()
         try:
-            await client.delete_manifest(repository, placeholder)
+            await _delete(client, repository, placeholder)
         except (DeletesDisabledError, ReadOnlyRegistryError):
             raise
         except RegistryError:
@@ -81,6 +88,13 @@ async def remove(
                 raise
         else:
             return
+
+
+async def _delete(client: RegistryClient, repository: str, placeholder: str) -> None:
+    deleted = await client.delete_manifest(repository, placeholder)
+    if deleted is Deleted.ABSENT and await client.head(repository, placeholder) is not None:
+        said = f"{client.url} does not delete {placeholder}: it answers 404, and has it"
+        raise DeletesDisabledError(said, status=404)
 
 
 async def finish(client: RegistryClient, entry: JournalEntry, may_write: Callable[[], None]) -> None:

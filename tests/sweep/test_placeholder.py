@@ -316,6 +316,22 @@ def test_a_placeholder_that_cannot_be_deleted_gives_the_tag_back(
     same(pusher, NEW, "keep")
 
 
+def test_a_placeholder_that_is_said_to_be_absent_gives_the_tag_back(pusher: Pusher, on: On) -> None:
+    pusher.push(REPOSITORY, NEW, "keep", "alias")
+
+    async def work(field: Field) -> None:
+        knows(field, NO)
+        plan = await field.plan(can_untag=True, placeholder=True)
+        field.at("DELETE", lambda _: web.Response(status=404), times=9)
+        with pytest.raises(DeletesDisabledError):
+            await field.sweep(plan)
+        assert field.states() == [State.CANCELLED]
+
+    on(work)
+    same(pusher, NEW, "alias")
+    same(pusher, NEW, "keep")
+
+
 def test_an_open_placeholder_gives_the_tag_back_where_nothing_can_be_deleted_any_more(
     server: RegistryServer, pusher: Pusher, on: On
 ) -> None:
