@@ -129,7 +129,7 @@ class RegistryClient:
         self._recognised = recognise(self._options.address.hostname, answer.headers)
         try:
             return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
     @property
@@ -406,7 +406,7 @@ class RegistryClient:
     async def delete_tag(self, repository: str, tag: str) -> bool:
         """Delete a tag and leave its manifest (end-9); False where the registry cannot do that.
 
-        It is sent once, as for `delete_manifest`.
+        It is sent once, as for `delete_manifest`. A registry that knows no such request may call it 404.
 
         Raises:
             ReadOnlyRegistryError: the registry does not allow it now.
@@ -417,8 +417,9 @@ class RegistryClient:
             self._answers.refuse_405(answer)
         if answer.status in (400, 405):
             return False
-        if answer.status != 404:
-            self._answers.expect(answer, 202, path)
+        if answer.status == 404:
+            return await self.head(repository, tag) is None
+        self._answers.expect(answer, 202, path)
         return True
 
     async def can_untag(self, repository: str) -> bool | None:

@@ -117,7 +117,7 @@ def retry_after(headers: httpx.Headers) -> float | None:
         return float(min(int(value[:9]), 86400))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

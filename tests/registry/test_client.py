@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from aiohttp import web
@@ -306,6 +307,19 @@ class TestWrites:
 
         assert with_fake(answers(answer), work) is can
 
+    def test_a_tag_that_is_still_there_after_404_was_not_deleted(self) -> None:
+        async def delete(fake: Fake) -> bool:
+            async with fake.client() as client:
+                return await client.delete_tag("a", "v1")
+
+        there = manifest()
+
+        async def not_served(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=404) if request.method == "DELETE" else await there(request)
+
+        assert with_fake(not_served, delete) is False
+        assert with_fake(answers(status(404)), delete) is True
+
     def test_a_redirected_delete_is_not_followed(self) -> None:
         async def work(fake: Fake) -> list[str]:
             async with fake.client() as client:
@@ -458,6 +472,25 @@ def test_a_registry_that_says_nothing_but_200_is_one() -> None:
             assert await client.ping() is not None
 
     with_fake(answers(status(200)), work)
+
+
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 99999999999 Dec 2026 00:00:00 GMT", "soon"]
+)
+def test_dates_that_are_none_are_not_said(date: str) -> None:
+    async def clock(fake: Fake) -> datetime | None:
+        async with fake.client() as client:
+            return await client.ping()
+
+    async def pause(fake: Fake) -> float | None:
+        async with fake.client(attempts=1) as client:
+            with pytest.raises(ThrottledError) as raised:
+                await client.tags("a")
+        return raised.value.retry_after
+
+    assert with_fake(answers(lambda: web.json_response({}, headers={"Date": date})), clock) is None
+    if "9999 " not in date:
+        assert with_fake(answers(status(429, **{"Retry-After": date})), pause) is None
 
 
 def test_an_answer_that_does_not_come() -> None:

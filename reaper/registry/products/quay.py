@@ -79,7 +79,7 @@ class Quay:
             return None
         try:
             moment = parsedate_to_datetime(str(text))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise self._api.fault("last_modified is not a time") from error
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
