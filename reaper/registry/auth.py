@@ -13,11 +13,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from reaper.core.errors import ReaperError
 from reaper.registry import scopes
 from reaper.registry.address import Address, is_loopback
 from reaper.registry.challenge import Challenge, parse_challenges
 from reaper.registry.credentials import Credentials, Logins
-from reaper.registry.errors import AuthenticationError, DeniedError, ProtocolError, RegistryError
+from reaper.registry.errors import (
+    AuthenticationError,
+    DeniedError,
+    LoginError,
+    ProtocolError,
+    RegistryError,
+)
 from reaper.registry.observer import NOBODY, Observer
 from reaper.registry.tokens import Token, TokenServers, login_hint
 
@@ -155,7 +162,13 @@ class Authenticator:
         return challenge
 
     async def _find(self, scope: str, *, refused: Credentials | None = None) -> Credentials | None:
-        return await self._logins.find(scopes.repository_of(scope), refused=refused)
+        try:
+            return await self._logins.find(scopes.repository_of(scope), refused=refused)
+        except RegistryError:
+            raise
+        except ReaperError as error:
+            # A file that was replaced in mid-run: what was asked fails, and is looked after as such.
+            raise LoginError(error.message, hint=error.hint) from error
 
     def _pass(self, scope: str, login: Credentials | None) -> _Pass:
         key = (scope, login)

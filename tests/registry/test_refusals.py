@@ -10,15 +10,20 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from reaper.core.errors import InvalidInputError
 from reaper.core.reference import digest_of
 from reaper.registry import (
     AuthenticationError,
     Credentials,
     DeniedError,
+    LoginError,
+    OneLogin,
     ProtocolError,
     RegistryClient,
     RegistryError,
+    RegistryOptions,
     UnreachableError,
+    parse_address,
 )
 from tests.registry.fake import Fake, Handler, with_fake
 from tests.registry.test_tokens import Desk, Server, at_desk, token
@@ -184,3 +189,25 @@ def test_a_redirect_with_a_login_in_it_is_none(location: str) -> None:
         return web.Response(status=307, headers={"Location": location})
 
     refusal(handler, lambda client: client.config("a", DIGEST, 1), ProtocolError)
+
+
+def test_a_login_that_cannot_be_read_any_more_is_an_answer_that_is_missing() -> None:
+    class Replaced(OneLogin):
+        async def find(
+            self, repository: str | None, *, refused: Credentials | None = None
+        ) -> Credentials | None:
+            if refused is not None:
+                raise InvalidInputError("config.json is not JSON", hint="write it anew")
+            return await super().find(repository)
+
+    async def work(fake: Fake) -> None:
+        options = RegistryOptions(parse_address(fake.url), logins=Replaced(ME))
+        async with RegistryClient(options) as client:
+            with pytest.raises(LoginError, match="is not JSON") as caught:
+                await client.tags("app")
+        assert caught.value.hint == "write it anew"
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+    with_fake(refuse, work)
