@@ -108,12 +108,15 @@ async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
 def _temporary(content: bytes = b"") -> Iterator[IO[bytes]]:
     """Make a file that is gone after the block; it can be read from its beginning."""
     try:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise ProcessError(f"no temporary file can be made: {error.strerror}") from error
     with file:
-        file.write(content)
-        file.seek(0)
+        try:
+            file.write(content)
+            file.seek(0)
+        except OSError as error:
+            raise ProcessError(f"no temporary file can be written: {error.strerror}") from error
         yield file
 
 

@@ -127,6 +127,16 @@ def test_there_is_no_room_for_what_it_says(make_helper: MakeHelper, monkeypatch:
         ask()
 
 
+def test_there_is_no_room_for_what_it_is_asked(
+    make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_helper("test", answer_login("me", SECRET))
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        with pytest.raises(LoginError, match="no temporary file can be written"):
+            ask()
+
+
 def test_a_helper_that_hangs_is_ended_with_its_children(make_helper: MakeHelper, tmp_path: Path) -> None:
     make_helper("test", f"sleep 1000 & echo $! > {tmp_path}/child; wait")
     with pytest.raises(LoginError, match="took longer than 1 seconds"):
