@@ -31,7 +31,8 @@ async def collect(
 ) -> CollectionReport:
     """Collect now, and record it among the runs. What may still be undone postpones it, unless ignored.
 
-    ``may_write`` is asked before anything is touched.
+    ``may_write`` is called before the registry is touched or changed, and raises when the right to do it is
+    gone; the store's lock is asked besides.
 
     Raises:
         LockedError: another process is changing this registry.
@@ -39,7 +40,12 @@ async def collect(
         ReaperError: the registry could not be asked, or the collection was refused.
     """
     async with writing(store, client.url, COMMAND, clock) as lock:
-        may_write()
+
+        def check() -> None:
+            lock.check()
+            may_write()
+
+        check()
         run_id = uuid.uuid4().hex[:12]
         store.runs.interrupt_stale(client.url, clock())
         store.runs.begin(run_id, client.url, COMMAND, False, clock())
@@ -48,7 +54,7 @@ async def collect(
         try:
             await collection.recover()
             await client.ping()
-            await settle(client, store, registry=client.url, clock=clock, may_write=lock.check)
+            await settle(client, store, registry=client.url, clock=clock, may_write=check)
             report = await (collection.now() if ignore_undo_window else collection.unless_undoable())
             outcome, summary = report.outcome, asdict(report)
         except ReaperError as error:
