@@ -25,7 +25,7 @@ from reaper.core.policy import (
     Protections,
     Rule,
 )
-from reaper.core.retention import Decision, decide
+from reaper.core.retention import Decision, Verdict, decide
 from reaper.core.selectors import Glob, Regex, Selector, Semver
 from reaper.core.snapshot import ManifestEntry
 from tests.core.build import DAY, ago, entry, image, judge, kept, policy, snapshot
@@ -114,6 +114,25 @@ def test_within_from_newest_never_empties_a_dormant_branch() -> None:
     decisions = judge(snapshot(BUILDS), policy(KeepWithin(timedelta(days=2), origin=Origin.NEWEST)))
     assert kept(decisions) == {"build-4", "build-5", "build-6"}
     assert decisions.tags["build-6"].expires_at is None
+
+
+def test_within_from_the_newest_goes_by_the_time_that_is_asked_for() -> None:
+    """Of two images that were pushed at once, one was built a month before the other."""
+    look = snapshot(
+        {"old": image("old", "60d"), "new": image("new", "30d")},
+        first_inventory="20d",
+        tag_seen={"old": "1d", "new": "1d"},
+    )
+    for clock, names in ((Clock.CREATED, {"new"}), (Clock.PUSHED, {"old", "new"})):
+        assert kept(judge(look, policy(KeepWithin(7 * DAY, clock, Origin.NEWEST)))) == names
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_within_keeps_what_is_of_unknown_time(origin: Origin) -> None:
+    look = snapshot({"a": replace(image("a"), first_seen=None)})
+    look = replace(look, tags={"a": replace(look.tags["a"], first_seen=None)})
+    verdict = judge(look, policy(KeepWithin(DAY, origin=origin))).tags["a"].verdicts[0]
+    assert verdict == Verdict("p", "rule 1", True, "pushed time unknown")
 
 
 def test_within_since_created() -> None:
