@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 _ATTEMPTS: Final = 3
 _ABSENT: Final = "it was gone already"
 _CANNOT_UNTAG: Final = "this registry cannot delete the tag alone"
-_UNTAGS_TOO_MUCH: Final = "this registry deletes the manifest with the tag"
+_UNTAGS_TOO_MUCH: Final = "this registry deletes more than the tag"
 
 
 class AbsentError(ReaperError):
@@ -305,14 +305,18 @@ class Change:
             await self._site.finality.look(self._repository, raw)
 
     async def _check_untagged(self, raw: RawManifest) -> None:
-        """Undo the deletion of a tag where the registry has deleted its manifest, with all tags, instead."""
-        if await self._exists(self._step.digest):
-            self._recheck.current.pop(self._step.tags[0], None)
+        """Undo the deletion of a tag where its manifest, or other tags of that, have gone with it."""
+        there = await self._exists(self._step.digest)
+        vanished, _ = await self._recheck.aftermath(self._step)
+        if there:
+            lost = [tag for tag in vanished if self._recheck.current[tag] == self._step.digest]
+        else:
+            lost = await self._taken_along(vanished)
+        if there and not lost:
             return
         if not self._by_placeholder:
             await self._remember_untagging(UNSAFE)
-        vanished, _ = await self._recheck.aftermath(self._step)
-        await self._put_back(raw, await self._taken_along(vanished), _UNTAGS_TOO_MUCH)
+        await self._put_back(raw, lost, _UNTAGS_TOO_MUCH)
 
     async def _taken_along(self, vanished: Sequence[str]) -> list[str]:
         """Return those of the ``vanished`` tags that went with the digest, because they were on it by then.
