@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -253,7 +253,7 @@ class Inventory:
                 reading.problems.append(f"tags: {error}, but it had {len(record.tags)} at the last inventory")
             elif self._named_by is not None and record.inventoried_since is None:
                 reading.problems.append(f"tags: {error}; {self._named_by} may misspell it")
-            reading.gone = len(record.tags)
+            reading.gone = len(await self._vanished(reading, record, record.tags.keys()))
             return
         except RegistryError as error:
             reading.problems.append(f"tags: {error}")
@@ -263,7 +263,7 @@ class Inventory:
         if hidden:
             lacking = f"tag {min(hidden)}" + (f" and {len(hidden) - 1} more" if len(hidden) > 1 else "")
             reading.problems.append(f"tags: {lacking} can be resolved, but the listing lacks them")
-        reading.gone = len(vanished)
+        reading.gone = len(await self._vanished(reading, record, vanished))
 
         async def resolve(name: str) -> None:
             try:
@@ -277,6 +277,15 @@ class Inventory:
                 reading.tags[name] = resolved.digest
 
         await collect(names, resolve, limit=self._concurrency)
+
+    async def _vanished(self, reading: _Reading, record: RepositoryRecord, names: Set[str]) -> Set[str]:
+        """Return those of ``names`` that reaper did not delete: a sweep that was killed has forgotten none."""
+        if not names or record.last_inventory is None:
+            return names
+        deleted = await asyncio.to_thread(
+            self._store.journal.tags_deleted_since, self._registry, reading.repository, record.last_inventory
+        )
+        return names - deleted
 
     async def _read_times(self, reading: _Reading) -> None:
         """Ask the registry's product for its times. Without them things might look older than they are."""

@@ -23,6 +23,7 @@ from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from devtools.skopeo import Skopeo
 from devtools.tools import distribution_2, etcd, postgresql_binaries, skopeo_binary
+from tests.forks import POOL
 
 # The same examples in every run, so that no change is failed by another's luck; `thorough` looks further.
 # How fast examples are made says more about a busy machine than about the test.
@@ -73,6 +74,11 @@ class MakeRegistry(Protocol):
     def __call__(
         self, options: RegistryOptions | None = None, *, binary: Path | None = None
     ) -> RegistryServer: ...
+
+
+def pytest_unconfigure() -> None:
+    """End the processes that run ``reaper`` in forks."""
+    POOL.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

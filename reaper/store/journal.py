@@ -190,6 +190,17 @@ class Journal:
         entries = self._entries(query.order_by(journal.c.id.desc()).limit(1))
         return entries[0] if entries else None
 
+    def tags_deleted_since(self, registry: str, repository: str, since: datetime) -> set[str]:
+        """Return the tags that were deleted since then, with their manifests or alone, and not put back."""
+        query = select(journal.c.tags).where(
+            journal.c.registry == registry,
+            journal.c.repository == repository,
+            journal.c.state.in_((State.DELETED, State.COLLECTED)),
+            journal.c.deleted_at >= since,
+        )
+        with self._database.reading() as connection:
+            return {tag for row in connection.execute(query) for tag in row.tags}
+
     def pending(self, registry: str) -> list[JournalEntry]:
         """Return what was begun and whose end is unknown, oldest first: empty but after a crash."""
         return self._in_state(registry, State.PENDING)

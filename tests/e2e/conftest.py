@@ -17,6 +17,7 @@ import pytest
 from devtools.images import Image, build_image
 from devtools.pusher import Pusher
 from devtools.registry import RegistryServer
+from tests.forks import POOL
 
 REAPER = Path(sys.executable).with_name("reaper")
 
@@ -106,6 +107,15 @@ class Site(Folder):
 
 
 def run_reaper(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Ended:
+    """Run ``reaper`` in a fork: what the installed command does, without the interpreter's start."""
+    with POOL.one() as forks:
+        code = forks.run(arguments, {**os.environ, **(env or {})}, timeout=timeout)
+        ended = Ended(code, *(file.read_text(encoding="utf-8") for file in (forks.output, forks.errors)))
+    assert "Traceback" not in ended.err, ended.err
+    return ended
+
+
+def run_installed(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Ended:
     """Run the installed command."""
     ended = subprocess.run(
         [str(REAPER), *arguments],

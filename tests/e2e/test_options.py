@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import REAPER, Site, run_reaper
+from tests.e2e.conftest import REAPER, Site, run_installed, run_reaper
 
 RULES = "[{keep: {newest: 1}}]"
 
@@ -130,7 +130,8 @@ def test_streams_that_are_closed(closed: str, code: int, out: str, err: str, hom
 
 def test_what_the_terminals_encoding_lacks_is_spelled_out(two_builds: Site) -> None:
     two_builds.rules("[{name: 'größte ✓', keep: {newest: 1}}]")
+    settings = str(two_builds.write_settings())
     for arguments in (("--dry-run",), ("--dry-run", "--format", "csv"), ("explain", "app")):
-        ended = two_builds.reaper(*arguments, env={"PYTHONIOENCODING": "ascii"})
+        ended = run_installed("--config", settings, *arguments, env={"PYTHONIOENCODING": "ascii"})
         assert ended.code == 0, ended.err
         assert r"gr\xf6\xdfte \u2713" in ended.out

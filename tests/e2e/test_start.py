@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from reaper import __version__
-from tests.e2e.conftest import run_reaper
+from tests.e2e.conftest import run_installed
 
 #: What the environment itself imports as Python starts.
 SITE = {"__main__", "_distutils_hack", "sitecustomize", "usercustomize"}
@@ -15,7 +15,7 @@ SITE = {"__main__", "_distutils_hack", "sitecustomize", "usercustomize"}
 
 def test_version() -> None:
     for arguments in (["--version"], ["version"]):
-        ended = run_reaper(*arguments)
+        ended = run_installed(*arguments)
         assert (ended.code, ended.out) == (0, f"reaper {__version__}\n")
 
 
@@ -43,14 +43,14 @@ def test_the_version_takes_less_than_300_milliseconds() -> None:
     took = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        run_reaper("--version")
+        run_installed("--version")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         took.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert min(took) < 0.3
 
 
 def test_help_names_every_command() -> None:
-    ended = run_reaper("--help")
+    ended = run_installed("--help")
     assert ended.code == 0
     found = {line.split()[1] for line in ended.out.splitlines() if len(line.split()) > 2}
     wanted = "run serve ls explain restore gc verify runs check test diff schema version"

@@ -10,9 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +24,7 @@ from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from reaper.store import JournalEntry, RunRecord, State, open_store
 from reaper.sweep.placeholder import PLACEHOLDER
-from tests.safety.forks import Job
+from tests.forks import Forks
 
 CHILD, SHARED, NEW, ALONE = (
     build_image(seed=name, layers=()) for name in ("child", "shared", "new", "alone")
@@ -56,55 +53,6 @@ class Moment:
 
     what: str
     number: int
-
-
-class Forks:
-    """Runs ``reaper`` in forks, one at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self.output, self.errors = folder / "output", folder / "errors"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.safety.forks"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to, self._of = self._process.stdin, self._process.stdout
-        assert self._of.readline() == "ready\n"
-        #: The running process, as a handle: its number may be another's as soon as it has ended.
-        self._handle: int | None = None
-        self._turn = threading.Lock()
-
-    def run(self, arguments: list[str], environment: dict[str, str], *, commit: int | None = None) -> int:
-        """Run ``reaper`` and return its exit code."""
-        job = Job(arguments, environment, str(self.output), str(self.errors), commit)
-        self._to.write(job.dumped())
-        self._to.flush()
-        handle = os.pidfd_open(int(self._of.readline()))
-        # It waits for this line: nobody can want to end it before it can be ended.
-        with self._turn:
-            self._handle = handle
-        self._to.write("go\n")
-        self._to.flush()
-        code = int(self._of.readline())
-        with self._turn:
-            self._handle = None
-        os.close(handle)
-        return code
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the running process."""
-        with self._turn:
-            # What comes late, of one that was killed before, is for nobody.
-            if self._handle is not None:
-                signal.pidfd_send_signal(self._handle, number)
-
-    def close(self) -> None:
-        self._to.close()
-        assert self._process.wait(60) == 0
-        self._of.close()
 
 
 class Ground:
@@ -146,9 +94,10 @@ class Ground:
         if moment and moment.what == "change":
             self.proxy.inject(self._kill_done, CHANGES, nth=moment.number)
         policy = str(self.folder / "policy.yaml")
+        settings = {"REAPER_STORE__URL": self.store_url, "REAPER_REGISTRIES": json.dumps([registry])}
         code = self.forks.run(
             [*arguments, "--registry", self.proxy.url, "--policies", policy, "--format=json"],
-            {"REAPER_STORE__URL": self.store_url, "REAPER_REGISTRIES": json.dumps([registry])},
+            {**os.environ, **settings},
             commit=commit,
         )
         self.proxy.heal()

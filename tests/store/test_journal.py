@@ -91,6 +91,17 @@ def test_an_unknown_entry(store: Store) -> None:
         store.journal.mark(1, State.DELETED, AT)
 
 
+def test_the_tags_that_were_deleted_since(store: Store) -> None:
+    entry_in(store, State.DELETED, tags=("deleted",))
+    entry_in(store, State.COLLECTED, tags=("collected", "too"))
+    entry_in(store, State.RESTORED, tags=("restored",))
+    entry_in(store, State.CANCELLED, tags=("cancelled",))
+    entry_in(store, State.DELETED, tags=("elsewhere",), repository="team/other")
+    gone = store.journal.tags_deleted_since(REGISTRY, "team/app", AT + HOUR)
+    assert gone == {"deleted", "collected", "too"}
+    assert store.journal.tags_deleted_since(REGISTRY, "team/app", AT + 2 * HOUR) == set()
+
+
 def test_the_newest_entry_of_a_manifest_whatever_became_of_it(store: Store) -> None:
     entry_in(store, State.RESTORED)
     newest = entry_in(store, State.COLLECTED)
