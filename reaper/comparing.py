@@ -9,7 +9,7 @@ from datetime import datetime
 
 from reaper.concurrency import in_order
 from reaper.core.comparison import Change, Turn, changes
-from reaper.core.plan import Action, RepositoryPlan, Untag, build_plan
+from reaper.core.plan import Action, PlanError, RepositoryPlan, Untag, build_plan
 from reaper.core.policy import Policy
 from reaper.core.reclaim import Ledger
 from reaper.core.retention import Decisions, decide
@@ -141,7 +141,7 @@ class Comparison:
             snapshot, old, new = await self._judge(snapshot, before, after)
         except IncompleteError as error:
             return RepositoryComparison(name, errors=error.problems) if before or after else None
-        except RegistryError as error:
+        except (RegistryError, PlanError) as error:
             return RepositoryComparison(name, errors=(error.message,))
         self._count(self._before, snapshot, old[1])
         self._count(self._after, snapshot, new[1])

@@ -279,7 +279,7 @@ class Inventory:
         await collect(names, resolve, limit=self._concurrency)
 
     async def _vanished(self, reading: _Reading, record: RepositoryRecord, names: Set[str]) -> Set[str]:
-        """Return those of ``names`` that reaper did not delete: a sweep that was killed has forgotten none."""
+        """Return those of ``names`` that reaper did not delete; a killed sweep has forgotten nothing."""
         if not names or record.last_inventory is None:
             return names
         deleted = await asyncio.to_thread(

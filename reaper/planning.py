@@ -12,7 +12,7 @@ from reaper.capabilities import Capabilities
 from reaper.concurrency import in_order
 from reaper.core.fingerprint import policies_digest
 from reaper.core.guard import check_matches, check_policy_change, check_repository, tally
-from reaper.core.plan import Action, Untag, explain_shared
+from reaper.core.plan import Action, PlanError, Untag, explain_shared
 from reaper.core.policy import Policy
 from reaper.core.retention import Decision, Decisions
 from reaper.core.selectors import EVERYTHING, Selector
@@ -134,8 +134,8 @@ class Planner:
         except IncompleteError as error:
             self._books.note("reclaimable bytes may be less: a repository could not be read completely")
             return self._unread(name, matching, error.tags, error.problems) if mine else None
-        except RegistryError as error:
-            # It was read, but what a plan needs to know besides was not to be had.
+        except (RegistryError, PlanError) as error:
+            # It was read, but no plan can be made of it, or what that needs to know was not to be had.
             ledger.keep(entry.manifest for entry in snapshot.manifests.values())
             unjudged = {tag.name: tag.digest for tag in snapshot.tags.values()}
             return self._unread(name, matching, unjudged, (error.message,))

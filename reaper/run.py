@@ -23,7 +23,7 @@ from reaper.ongoing import OngoingRun, Stopped
 from reaper.planning import Planner, Scope
 from reaper.progress import Progress, silent
 from reaper.protect import Protector
-from reaper.registry import DeletesDisabledError, RegistryClient
+from reaper.registry import DeletesDisabledError, RegistryClient, RegistryError
 from reaper.report.model import CollectionReport, RepositoryReport, RunReport
 from reaper.report.plan_file import PlanFile, planned
 from reaper.report.spool import Spool
@@ -288,7 +288,11 @@ class Run:
                 self._run.entries.append(entry)
                 self._remember(entry.report)
         if self._books.changed_something or isinstance(self._run.failure, DeletesDisabledError):
-            await self._capabilities.deletes(self._books.changed_something)
+            try:
+                await self._capabilities.deletes(self._books.changed_something)
+            except RegistryError as error:
+                # What is done is done, and only the next run would have asked.
+                self._books.note(f"what the registry allows could not be noted: {error.message}")
 
     def _remember(self, report: RepositoryReport) -> None:
         """Remember the decisions: the next run compares them with its own when policies have changed."""

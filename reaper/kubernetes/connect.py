@@ -55,7 +55,7 @@ def connect(
     if kubeconfig is None and (named := os.environ.get("KUBECONFIG")):
         kubeconfig = Path(named)
     in_cluster = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
-    source = service_account if in_cluster else kubeconfig or Path("~/.kube/config").expanduser()
+    source = service_account if in_cluster else kubeconfig or _usual_kubeconfig()
     try:
         config = _from_service_account(source) if in_cluster else _from_file(source, context)
         return HttpClusterClient(
@@ -73,6 +73,16 @@ def connect(
         f"no cluster can be reached with {source}: {problem}",
         hint="name a kubeconfig and one of its contexts, or run in a pod with a service account",
     )
+
+
+def _usual_kubeconfig() -> Path:
+    try:
+        return Path("~/.kube/config").expanduser()
+    except RuntimeError:
+        raise InvalidInputError(
+            "there is no kubeconfig, and no home folder to look for one in",
+            hint="name it: kubeconfig in the settings, or KUBECONFIG",
+        ) from None
 
 
 def _from_service_account(folder: Path) -> SingleConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -70,8 +71,7 @@ def certs_folder(tls: TLSOptions, host: str) -> Path | None:
         raise InvalidInputError(f"certs_dir {tls.certs_dir} is not a folder")
     bare = host.removesuffix(":443")
     names = dict.fromkeys([host, bare, f"{bare}:443"]) if bare != host or not _has_port(host) else [host]
-    roots = [tls.certs_dir] if tls.certs_dir else [Path(each).expanduser() for each in _USUAL_FOLDERS]
-    for root in roots:
+    for root in [tls.certs_dir] if tls.certs_dir else _usual_folders():
         for name in names:
             try:
                 if (root / name).is_dir():
@@ -80,6 +80,12 @@ def certs_folder(tls: TLSOptions, host: str) -> Path | None:
                 # Not for reaper: the containers tools pass such a folder over, too.
                 continue
     return None
+
+
+def _usual_folders() -> Iterator[Path]:
+    for each in _USUAL_FOLDERS:
+        with suppress(RuntimeError):  # A container's user need not have a home.
+            yield Path(each).expanduser()
 
 
 def _has_port(host: str) -> bool:

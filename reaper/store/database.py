@@ -109,7 +109,10 @@ def chunks(values: Iterable[Value], size: int = CHUNK) -> Iterator[Sequence[Valu
 def _sqlite(url: URL, *, read_only: bool) -> Database:
     if not url.database or url.database == ":memory:" or url.query or url.host:
         raise StoreError("the store's URL must name a file, and nothing else", hint=_URL_HINT)
-    path = Path(url.database).expanduser().absolute()
+    try:
+        path = Path(url.database).expanduser().absolute()
+    except RuntimeError:
+        raise StoreError("there is no home folder for ~", hint="write the database's path out") from None
     name = str(path)
     # Not Path.is_dir and Path.exists, which raise in a folder that may not be searched.
     if os.path.isdir(path):  # noqa: PTH112
