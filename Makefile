@@ -37,8 +37,8 @@ imports: setup ## the contracts between the layers
 unit: tools ## all tests, on every core twice: many of them wait for servers
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
-safety: tools ## races with pushes for longer than `make test` has them (RACES=pushes)
-	REAPER_RACES=$(RACES) $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal tests/safety
+safety: tools ## more races with pushes (RACES=pushes) and all the kills, of which `make test` has some
+	REAPER_RACES=$(RACES) REAPER_KILLS=all $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal tests/safety
 
 fuzz: setup ## look longer for input that reaper does not expect
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/fuzz tests/config/test_fuzz.py tests/core

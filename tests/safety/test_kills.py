@@ -2,6 +2,8 @@
 
 The moment after a commit is that before the next request, or the next commit. The moment after a request
 is that as well, unless it has changed something: then the change is made, and its sender never hears of it.
+
+Each change that is made, and some of the other moments: a hundred kills. ``REAPER_KILLS=all`` is for all of them.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ policies:
     guard: {min_tags: 0}
 """
 KILLED = -signal.SIGKILL
+ALL = os.environ.get("REAPER_KILLS") == "all"
+SOME = 2 if ALL else 4
 CHANGES = "DELETE|PUT"
 
 
@@ -180,8 +184,8 @@ def ground(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ("what", "first", "step", "least"),
     [
         # In parts, which can be shared among processors.
-        *(("request", first, 4, 30) for first in range(1, 5)),
-        *(("commit", first, 3, 15) for first in range(1, 4)),
+        *(("request", first, 4, 30) for first in range(1, 5 if ALL else 2)),
+        *(("commit", first, 3, 15) for first in range(1, 4 if ALL else 3)),
         ("change", 1, 1, len(DOOMED)),
     ],
 )
@@ -200,7 +204,7 @@ def test_a_run_that_is_killed(ground: Ground, what: str, first: int, step: int, 
     assert number > least
 
 
-@pytest.mark.parametrize(("what", "step"), [("request", 2), ("commit", 2), ("change", 1)])
+@pytest.mark.parametrize(("what", "step"), [("request", SOME), ("commit", SOME), ("change", 1)])
 def test_a_restore_that_is_killed(ground: Ground, what: str, step: int) -> None:
     number, code = 1, KILLED
     while code == KILLED:
@@ -227,7 +231,7 @@ def tagged_twice(ground: Ground) -> Iterator[str]:
     shutil.rmtree(ground.server.storage / "docker/registry/v2/repositories/twice")
 
 
-@pytest.mark.parametrize(("what", "step"), [("request", 2), ("commit", 2), ("change", 1)])
+@pytest.mark.parametrize(("what", "step"), [("request", SOME), ("commit", SOME), ("change", 1)])
 def test_a_placeholder_that_is_killed(ground: Ground, tagged_twice: str, what: str, step: int) -> None:
     number, code, pusher = 1, KILLED, ground.pusher
     run = ("run", "--repository", tagged_twice)

@@ -36,7 +36,7 @@ from reaper.store import JournalEntry, State, Store, open_store
 from reaper.sweep import restore
 from reaper.web.notifications import parse_message
 
-PUSHES = int(os.environ.get("REAPER_RACES", "1000"))
+PUSHES = int(os.environ.get("REAPER_RACES", "500"))
 SEED = int(os.environ.get("REAPER_RACES_SEED", "1"))
 PUSHERS = 3
 NO_GUARD = Guard(None, None, 0, 0, 0)
