@@ -3,7 +3,7 @@
 The moment after a commit is that before the next request, or the next commit. The moment after a request
 is that as well, unless it has changed something: then the change is made, and its sender never hears of it.
 
-Each change that is made, and some of the other moments: a hundred kills. ``REAPER_KILLS=all`` is for all of them.
+Each change that is made, and some of the other moments: a hundred kills. ``REAPER_KILLS=all``: all of them.
 """
 
 from __future__ import annotations
