@@ -174,8 +174,9 @@ def kubernetes(kubernetes_binaries: tuple[Path, Path]) -> Iterator[KubernetesSer
 
 
 @pytest.fixture
-def namespace(kubernetes: KubernetesServer) -> str:
-    """A new namespace in the shared cluster."""
+def namespace(kubernetes: KubernetesServer) -> Iterator[str]:
+    """A new namespace in the shared cluster; its pods go with the test: to others they would be in use."""
     name = f"test-{secrets.token_hex(6)}"
     kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
+    yield name
+    kubernetes.request("DELETE", f"/api/v1/namespaces/{name}/pods?gracePeriodSeconds=0")

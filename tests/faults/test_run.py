@@ -143,10 +143,10 @@ class TestTokens:
             yield ground
 
     def test_a_token_that_expires_in_mid_run_is_renewed(self, guarded: Ground, tokens: TokenServer) -> None:
-        # The registry takes a token for a minute longer than it says: this one for a second.
-        tokens.lifetime = -59
-        guarded.proxy.inject(faults.slow(2.5), "HEAD", "/v2/bad/manifests/v1", nth=1)
-        guarded.patience = replace(guarded.patience, answer=5.0)
+        # The registry takes a token for a minute longer than it says: this one for four seconds.
+        tokens.lifetime = -56
+        guarded.proxy.inject(faults.slow(6.0), "HEAD", "/v2/bad/manifests/v1", nth=1)
+        guarded.patience = replace(guarded.patience, answer=20.0)
         report = guarded.run()
         assert report.outcome is Outcome.DONE
         assert report.summary.deleted_manifests == 2
