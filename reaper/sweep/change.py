@@ -35,6 +35,9 @@ _log = structlog.get_logger(__name__)
 
 #: How often a change is sent that the registry had no time for, each time after another look.
 _ATTEMPTS: Final = 3
+#: Refusals that need not last. Distribution answers 400 while somebody pushes the very manifest: it reads a
+#: file that is being written.
+_LATER: Final = frozenset({400, 429})
 _ABSENT: Final = "it was gone already"
 _CANNOT_UNTAG: Final = "this registry cannot delete the tag alone"
 _UNTAGS_TOO_MUCH: Final = "this registry deletes more than the tag"
@@ -233,7 +236,7 @@ class Change:
                 certain = certain and refused
                 if not refused and await self._is_done():
                     done = True
-                elif attempt == _ATTEMPTS or (refused and error.status != 429):
+                elif attempt == _ATTEMPTS or (refused and error.status not in _LATER):
                     await close(error)
                     raise
                 else:

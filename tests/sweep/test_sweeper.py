@@ -432,7 +432,7 @@ class TestAnswers:
         on(work)
         assert pusher.tags(REPOSITORY) == ["keep"]
 
-    @pytest.mark.parametrize("status", [None, 429, 503])
+    @pytest.mark.parametrize("status", [None, 400, 429, 503])
     def test_a_delete_is_sent_again_only_after_another_look(
         self, pusher: Pusher, on: On, status: int | None
     ) -> None:
