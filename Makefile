@@ -44,7 +44,7 @@ fuzz: setup ## look longer for input that reaper does not expect
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/fuzz tests/config/test_fuzz.py tests/core
 
 soak: tools ## run the daemon against a real registry with pushers, faults and restarts (SOAK=seconds)
-	@$(BIN)/python -m devtools.soak $(SOAK)
+	@$(BIN)/python -m devtools.soak $(if $(SOAK),--seconds $(SOAK))
 
 mutate: setup ## break reaper/core in thousands of small ways and see what no test notices (MUTANTS="reaper.core.plan.*")
 	HYPOTHESIS_PROFILE=mutation nice $(BIN)/mutmut run --max-children 1 $(MUTANTS)
