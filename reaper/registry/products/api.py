@@ -67,6 +67,15 @@ class API:
             return None
         return answer if answer.status == 200 else None
 
+    async def probe_object(self, target: str) -> Mapping[str, Any] | None:
+        """Return the JSON object that ``probe`` finds; None where there is none, whatever else there is."""
+        answer = await self.probe(target)
+        try:
+            document = json.loads(answer.body) if answer is not None else None
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
     def document(self, answer: Answer, what: str) -> Any:
         """Return the JSON of an answer that has to be 200.
 

@@ -7,7 +7,6 @@ Harbor takes for an accessory (signatures, SBOMs) is not listed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -39,14 +38,8 @@ class Harbor:
 
     async def recognise(self) -> bool:
         """Tell whether Harbor's system information is there, which anybody may read."""
-        answer = await self._public.probe(f"{_API}/systeminfo")
-        if answer is None:
-            return False
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            return False
-        if not isinstance(document, dict) or "auth_mode" not in document:
+        document = await self._public.probe_object(f"{_API}/systeminfo")
+        if document is None or "auth_mode" not in document:
             return False
         login = await self._logins.find(None)
         # Without a login it would list public repositories, as if those were all.

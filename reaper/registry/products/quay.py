@@ -6,7 +6,6 @@ when it was put on its manifest, in seconds since 1970, also where it was restor
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -37,14 +36,8 @@ class Quay:
 
     async def recognise(self) -> bool:
         """Tell whether the API describes itself, with the list of tags that is read here."""
-        answer = await self._api.probe(f"{_API}/discovery")
-        if answer is None:
-            return False
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            return False
-        paths = document.get("paths") if isinstance(document, dict) else None
+        document = await self._api.probe_object(f"{_API}/discovery")
+        paths = document.get("paths") if document is not None else None
         return isinstance(paths, dict) and f"{_API}/repository/{{repository}}/tag/" in paths
 
     async def times(self, repository: str) -> RepositoryTimes:

@@ -41,14 +41,8 @@ class Zot:
 
     async def recognise(self) -> bool:
         """Tell whether there is a search extension, and which times its schema has."""
-        answer = await self._api.probe(_query(_FIELDS))
-        if answer is None:
-            return False
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            return False
-        if not isinstance(document, dict) or not document.keys() & {"data", "errors"}:
+        document = await self._api.probe_object(_query(_FIELDS))
+        if document is None or not document.keys() & {"data", "errors"}:
             return False
         fields = _names(document)
         self._fields = tuple(name for name in (_PUSHED, _PULLED, _TAGGED) if name in fields)
