@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from reaper.core.manifest import MAX_DEPTH, ManifestError, parse_manifest
+from reaper.core.manifest import MAX_DEPTH
 from reaper.registry import RegistryClient, RegistryError
-from reaper.store import CachedManifest, Store
+from reaper.store import CachedManifest, JournalEntry, Store
 from reaper.sweep.put import put
+from reaper.sweep.restore import children_of
 from reaper.verify import Damage
 
 _log = structlog.get_logger(__name__)
@@ -65,24 +66,14 @@ class _Mending:
         known = await asyncio.to_thread(self._remembered, repository, digest)
         if known is None or depth > MAX_DEPTH:
             return
-        for child in _children(known):
+        for child in children_of(known):
             if await self._client.head(repository, child) is None:
                 await self.put_back(repository, child, depth + 1)
         await put(self._client, repository, digest, known.content, known.media_type)
         self.changed.add(repository)
         _log.warning("manifest_put_back", repository=repository, digest=digest)
 
-    def _remembered(self, repository: str, digest: str) -> CachedManifest | None:
-        """Return the manifest's bytes: of the journal, else as an inventory read them."""
+    def _remembered(self, repository: str, digest: str) -> JournalEntry | CachedManifest | None:
+        """Return what has the manifest's bytes: the journal, else what an inventory read."""
         entry = self._store.journal.newest(self._registry, repository, digest)
-        if entry is not None:
-            return CachedManifest(entry.digest, entry.media_type, entry.content)
-        return self._store.manifests.load([digest]).get(digest)
-
-
-def _children(known: CachedManifest) -> list[str]:
-    try:
-        manifest = parse_manifest(known.content, known.media_type, known.digest)
-    except ManifestError:
-        return []
-    return [child.digest for child in manifest.children]
+        return entry or self._store.manifests.load([digest]).get(digest)

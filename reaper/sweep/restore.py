@@ -19,7 +19,7 @@ from reaper.registry import (
     RegistryError,
     UnreachableError,
 )
-from reaper.store import Action, JournalEntry, State, Store
+from reaper.store import Action, CachedManifest, JournalEntry, State, Store
 from reaper.sweep.memory import put_back
 from reaper.sweep.put import put
 
@@ -56,7 +56,7 @@ def with_parts(entries: Sequence[JournalEntry], undoable: Iterable[JournalEntry]
         if entry.id in found:
             continue
         found[entry.id] = entry
-        for child in _children(entry):
+        for child in children_of(entry):
             pending.extend(by_place.get((entry.repository, child), ()))
         pending.extend(by_subject.get((entry.repository, entry.digest), ()))
     return list(found.values())
@@ -144,7 +144,8 @@ async def _restore_tags(
     return RestoreResult(entry, True, tuple(done), "; ".join(left))
 
 
-def _children(entry: JournalEntry) -> Iterable[str]:
+def children_of(entry: JournalEntry | CachedManifest) -> Sequence[str]:
+    """Return the digests of the manifest's children; none where it cannot be read."""
     try:
         manifest = parse_manifest(entry.content, entry.media_type, entry.digest)
     except ManifestError:
