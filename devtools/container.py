@@ -25,6 +25,7 @@ from devtools import apt
 from devtools.cache import provided
 from devtools.environment import ROOT
 from devtools.errors import SetupError
+from devtools.program import ended
 from devtools.pypi import download, pip_download
 
 _HADOLINT = "2.15.1"
@@ -196,14 +197,10 @@ class Builder:
         return "--signature-policy", str(self._folder / "policy.json")
 
     def _run(self, *arguments: str) -> str:
-        answer = subprocess.run(
+        answer = ended(
             ["unshare", "--net", "--mount", "--propagation", "private", str(self._binary), *arguments],
             env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=_TIMEOUT,
-            check=False,
         )
         if answer.returncode != 0:
             command = shlex.join(["buildah", *arguments])

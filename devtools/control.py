@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from types import TracebackType
-from typing import Self
 
+from devtools.listener import Listener
 from devtools.registry import RegistryServer
 
 _HOOK = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], data=b'', timeout=30)"
 
 
-class Control:
+class Control(Listener):
     """Switches a registry on request, and keeps what was asked for. Use it as a context manager.
 
     Hooks are commands, and the registry belongs to this process: a hook asks this thread.
@@ -46,24 +44,8 @@ class Control:
             def log_message(self, *_args: object) -> None:
                 pass
 
-        self._http = HTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        super().__init__(HTTPServer(("127.0.0.1", 0), Handler))
 
     def hook(self, name: str) -> list[str]:
         """Return the command that asks for ``name``: on, off or restart."""
-        return [sys.executable, "-c", _HOOK, f"http://127.0.0.1:{self._http.server_port}/{name}"]
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        return [sys.executable, "-c", _HOOK, f"{self.url}/{name}"]

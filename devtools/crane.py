@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from devtools.program import ended
 
 _TIMEOUT = 120.0
 
@@ -40,14 +41,10 @@ class Crane:
         return self._run("digest", f"{self.host}/{repository}{mark}{reference}").strip()
 
     def _run(self, *arguments: str) -> str:
-        answer = subprocess.run(
+        answer = ended(
             [self.binary, "--insecure", *arguments],
             env={**os.environ, "DOCKER_CONFIG": str(self.docker_config)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=_TIMEOUT,
-            check=False,
         )
         if answer.returncode != 0:
             raise CraneError(f"crane {' '.join(arguments)}: {answer.stderr.strip()}")

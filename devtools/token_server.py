@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import trustme
@@ -20,13 +18,14 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
+from devtools.listener import Listener
 from devtools.registry_config import TokenAuth
 
 _ISSUER: Final = "the tests"
 _SERVICE: Final = "registry.test"
 
 
-class TokenServer:
+class TokenServer(Listener):
     """Gives tokens to those who know a password, and remembers who asked for what."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
@@ -94,34 +93,18 @@ class TokenServer:
             def log_message(self, *_args: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
 
     @property
     def realm(self) -> str:
         """Where clients ask for tokens."""
-        return f"http://127.0.0.1:{self._http.server_port}/token"
+        return f"{self.url}/token"
 
     def trusted(self, folder: Path) -> TokenAuth:
         """How a registry is told of this server; what it trusts is written into the folder."""
         bundle = folder / "token-authority.pem"
         bundle.write_bytes(self.authority)
         return TokenAuth(realm=self.realm, service=_SERVICE, issuer=_ISSUER, rootcertbundle=bundle)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def token(self, user: str, *scopes: str) -> str:
         """Return a signed token (RFC 7519) as distribution's specification describes it."""
