@@ -26,7 +26,7 @@ from devtools.registry import RegistryServer
 from devtools.registry_config import RegistryOptions
 from reaper.store import JournalEntry, RunRecord, State, open_store
 from reaper.sweep.placeholder import PLACEHOLDER
-from tests.forks import Forks
+from tests.forks import POOL, Forks
 
 CHILD, SHARED, NEW, ALONE = (
     build_image(seed=name, layers=()) for name in ("child", "shared", "new", "alone")
@@ -174,10 +174,12 @@ def ground(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     # Without the cache it notices that the repository is another.
     options = RegistryOptions(descriptor_cache=False)
     folder = tmp_path_factory.mktemp("ground")
-    with RegistryServer(distribution, root, options) as server, FaultProxy(server.url) as proxy:
-        forks = Forks(folder)
+    with (
+        RegistryServer(distribution, root, options) as server,
+        FaultProxy(server.url) as proxy,
+        POOL.one() as forks,
+    ):
         yield Ground(server, proxy, forks, folder)
-        forks.close()
 
 
 @pytest.mark.parametrize(
